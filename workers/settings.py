@@ -1,0 +1,119 @@
+"""Environment variables `CCD_*` -> Settings, read once and passed in."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+#: What redis-py understands; workers/queue.py translates it for Celery.
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+
+
+def _split_paths(value: object) -> object:
+    """`/a:/b` -> ["/a", "/b"], split as PATH is on this system."""
+    return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
+
+
+def _split_commas(value: object) -> object:
+    return value.split(",") if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """Every knob of the API and of the workers."""
+
+    model_config = SettingsConfigDict(env_prefix="CCD_", extra="ignore", frozen=True)
+
+    #: Data folder: datasets, jobs, phases, staging, weights. Made when missing.
+    data: Path = Path("ccd-data")
+    #: Redis or Valkey as redis-py names it: redis://, rediss:// or unix://. None: `ccd serve`
+    #: starts its own.
+    redis_url: str | None = None
+    #: Folders on the server that a dataset may be registered from, separated as in PATH.
+    allowed_roots: Annotated[list[Path], NoDecode, BeforeValidator(_split_paths)] = []
+    #: Folder with model weights. None: `weights` in the data folder.
+    weights: Path | None = None
+
+    #: How long a claim holds without renewal, in seconds.
+    lease_seconds: float = Field(default=60, gt=0)
+    #: How often a worker renews its claim and writes progress, in seconds.
+    heartbeat_seconds: float = Field(default=1, gt=0)
+    #: How long progress may stand still before a worker ends itself, in seconds.
+    stall_seconds: float = Field(default=900, gt=0)
+    #: How often lost work is looked for, in seconds.
+    reap_seconds: float = Field(default=5, gt=0)
+    #: How often one unit may lose its worker before its record fails.
+    max_attempts: int = Field(default=3, ge=1)
+    #: Wait before the second, third, ... attempt, in seconds; the last value repeats.
+    backoff_seconds: Annotated[
+        tuple[float, ...], NoDecode, BeforeValidator(_split_commas), Field(min_length=1)
+    ] = (30, 300)
+
+    #: Distinct images in one unit of `embed` and of `localize`.
+    shard_images: int = Field(default=1000, ge=1)
+    #: Threads of torch and of decoding. None: as many as there are cores.
+    threads: int | None = Field(default=None, ge=1)
+    #: Where the networks run; `auto` takes a GPU where there is one.
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+
+    #: Largest image that is decoded, in pixels.
+    max_pixels: int = Field(default=50_000_000, ge=1)
+    #: Largest upload, in bytes.
+    max_upload_bytes: int = Field(default=20_000_000_000, ge=1)
+    #: Largest sum of the unpacked sizes of an archive, in bytes.
+    max_archive_bytes: int = Field(default=50_000_000_000, ge=1)
+    #: Most members of an archive.
+    max_archive_members: int = Field(default=200_000, ge=1)
+    #: Largest unpacked size of one member divided by its packed size.
+    max_archive_ratio: float = Field(default=200, ge=1)
+    #: Share of unusable files in [0, 1] above which a dataset fails.
+    max_bad_fraction: float = Field(default=0.2, ge=0, le=1)
+
+    #: Address that the API binds.
+    host: str = "127.0.0.1"
+    #: Port that the API binds.
+    port: int = Field(default=8000, ge=1, le=65535)
+    #: `auto` is console in a terminal and JSON elsewhere.
+    log_format: Literal["auto", "console", "json"] = "auto"
+
+    @property
+    def weights_folder(self) -> Path:
+        return self.weights or self.data / "weights"
+
+    @field_validator("data", "weights")
+    @classmethod
+    def _make_absolute(cls, path: Path | None) -> Path | None:
+        return path.expanduser().absolute() if path else path
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_scheme(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(REDIS_SCHEMES):
+            raise ValueError(f"must start with {', '.join(REDIS_SCHEMES)}")
+        return url
+
+    @field_validator("allowed_roots")
+    @classmethod
+    def _resolve_roots(cls, roots: list[Path]) -> list[Path]:
+        return [_existing_folder(root) for root in roots]
+
+    @model_validator(mode="after")
+    def _lease_outlives_heartbeat(self) -> Self:
+        if self.lease_seconds < 2 * self.heartbeat_seconds:
+            raise ValueError(
+                f"lease_seconds must be at least twice heartbeat_seconds "
+                f"({self.heartbeat_seconds:g}), is {self.lease_seconds:g}"
+            )
+        return self
+
+
+def _existing_folder(path: Path) -> Path:
+    """Resolved with its links, so that a later containment test compares real paths."""
+    try:
+        resolved = path.expanduser().resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"{path} cannot be resolved ({error}); name existing folders") from error
+    if not resolved.is_dir():
+        raise ValueError(f"{path} is not a folder; name existing folders")
+    return resolved
