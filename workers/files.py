@@ -1,0 +1,393 @@
+"""The data folder: its layout, atomic publishing, verification, and readers without torch."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import struct
+import sys
+import time
+from array import array
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from workers.contents import ContentDigests, ContentPaths
+from workers.durable import (
+    IMAGES,
+    SEAL,
+    is_sealed,
+    make_folder,
+    seal,
+    sync_folder,
+    write_durably,
+)
+
+#: The list of a dataset's images, one row per image, in blocks of this many.
+MANIFEST = "manifest.parquet"
+MANIFEST_BLOCK = 4096
+#: The unusable files of a dataset, one JSON object per line.
+SKIPPED = "skipped.ndjson"
+#: Where a dataset's images lie: {"root": folder on the server, or null for its own `images/`}.
+SOURCE = "source.json"
+#: A staging folder whose claim is gone is swept when nothing was written to it for an hour.
+QUIET_SECONDS = 3600.0
+
+_TRASH = ".trash-"
+#: Element type of a safetensors tensor -> type code of `array`.
+_TYPE_CODES = {"F32": "f", "I32": "i", "I64": "q"}
+
+
+class DiskFull(Exception):
+    """The data folder's disk has no room left."""
+
+    code = "disk_full"
+
+    def __init__(self, folder: Path, free: int) -> None:
+        super().__init__(f"no room left on the data folder's disk: {free:,} bytes are free")
+        self.folder = folder
+        self.free_bytes = free
+
+
+class FolderLocked(Exception):
+    """Another service holds the data folder."""
+
+    def __init__(self, root: Path, pid: int | None) -> None:
+        super().__init__(
+            f"the data folder {root} is in use by process {pid or 'unknown'}; "
+            "stop that service, or set CCD_DATA to another folder"
+        )
+        self.root = root
+        self.pid = pid
+
+
+class DataFolder:
+    """Everything the service keeps on disk, below one root.
+
+    Args:
+        root: created with its sub-folders by `create`.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.datasets = self.root / "datasets"
+        self.jobs = self.root / "jobs"
+        self.phases = self.root / "phases"
+        self.weights = self.root / "weights"
+        self.staging_root = self.root / "staging"
+        self._verified: set[tuple[Path, int]] = set()
+
+    def create(self) -> None:
+        """Make the root and its sub-folders where they are missing."""
+        for folder in (self.datasets, self.jobs, self.phases, self.weights, self.staging_root):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def dataset(self, dataset_id: str) -> Path:
+        """The published half of a dataset: manifest, skipped files, uploaded images."""
+        return self.datasets / dataset_id / "data"
+
+    def job(self, job_id: str) -> Path:
+        """The folder of a job's request, result and student."""
+        return self.jobs / job_id
+
+    def phase(self, name: str) -> Path:
+        """The output folder `<phase>-<digest>` of a unit."""
+        return self.phases / name
+
+    def student(self, student_id: str) -> Path:
+        """The folder of a student: that of its job, which has the same id but for the prefix."""
+        return self.jobs / f"job_{student_id.removeprefix('stu_')}" / "student"
+
+    def free_bytes(self) -> int:
+        """Bytes that may still be written."""
+        return free_bytes(self.root)
+
+    # Publishing
+
+    def produce(self, name: str, make: Callable[[Path], None], *, nonce: str) -> str:
+        """Name of the phase folder `name`, filled by `make` unless it is there already."""
+        self.produce_at(self.phase(name), make, nonce=nonce)
+        return name
+
+    def produce_at(self, final: Path, make: Callable[[Path], None], *, nonce: str) -> None:
+        """Publish what `make` writes into an empty folder as `final`, unless it is there already.
+
+        Raises:
+            DiskFull: nothing is published.
+        """
+        if self.is_complete(final):
+            return
+        with self.staging(nonce) as staging:
+            make(staging)
+            self.publish(staging, final)
+
+    @contextmanager
+    def staging(self, nonce: str) -> Iterator[Path]:
+        """An empty folder under `staging/<nonce>/`, gone afterwards unless it was published."""
+        parent = self.staging_root / nonce
+        with disk_guard(self.root):
+            parent.mkdir(parents=True, exist_ok=True)
+            folder = parent / secrets.token_hex(4)
+            folder.mkdir()
+            try:
+                yield folder
+            finally:
+                self.discard(folder)
+                _remove_if_empty(parent)
+
+    def publish(self, staging: Path, final: Path) -> None:
+        """Make `staging` visible as `final`: whole, or not at all.
+
+        Where a complete `final` is there already, it stays and `staging` is thrown away.
+
+        Raises:
+            DiskFull: nothing is published.
+        """
+        with disk_guard(self.root):
+            seal(staging, final.name)
+            make_folder(final.parent)
+            while not self._renamed(staging, final):
+                pass
+            sync_folder(final.parent)
+
+    def _renamed(self, staging: Path, final: Path) -> bool:
+        try:
+            staging.rename(final)
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                raise
+            # Somebody was first. A whole folder stays; a damaged one makes way for ours.
+            self.discard(staging if self.is_complete(final) else final)
+            return not staging.exists()
+        return True
+
+    def is_complete(self, folder: Path) -> bool:
+        """Whether `folder` was published and its files have the bytes they were published with.
+
+        A folder that passed is not hashed again by this process until its seal changes.
+        """
+        try:
+            key = (folder, (folder / SEAL).stat().st_mtime_ns)
+            if key not in self._verified and is_sealed(folder):
+                self._verified.add(key)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        return key in self._verified
+
+    def discard(self, path: Path) -> None:
+        """Delete a file or folder: it vanishes in one step and is removed afterwards."""
+        trash = self.staging_root / f"{_TRASH}{secrets.token_hex(8)}"
+        try:
+            path.rename(trash)
+        except FileNotFoundError:
+            return
+        _remove(trash)
+
+    def sweep(self, live_nonces: Collection[str], *, quiet_seconds: float = QUIET_SECONDS) -> int:
+        """Remove abandoned staging folders and half-deleted ones; how many there were.
+
+        A folder is abandoned when no claim in `live_nonces` owns it and nothing was written to it
+        for `quiet_seconds`: uploads have no claim.
+        """
+        swept = 0
+        for path in sorted(self.staging_root.iterdir()):
+            if path.name.startswith(_TRASH):
+                _remove(path)
+                swept += 1
+            elif path.name not in live_nonces and _last_write(path) + quiet_seconds <= time.time():
+                self.discard(path)
+                swept += 1
+        return swept
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the data folder; a process that dies lets go.
+
+        Raises:
+            FolderLocked: another process holds it.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            _flock(handle, self.root)
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, str(os.getpid()).encode(), 0)
+            yield
+        finally:
+            os.close(handle)
+
+
+@contextmanager
+def disk_guard(folder: Path) -> Iterator[None]:
+    """Turn "no space left" into `DiskFull`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        raise DiskFull(folder, free_bytes(folder)) from error
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that may still be written to the disk that holds `folder`."""
+    return shutil.disk_usage(folder).free
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write `content` as JSON: readers see the old file or the new one, never a part.
+
+    Raises:
+        DiskFull: the old file stays.
+        ValueError: a number is NaN or infinite.
+    """
+    text = json.dumps(content, allow_nan=False, sort_keys=True)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with disk_guard(path.parent):
+        try:
+            write_durably(partial, text.encode("ascii"))
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        sync_folder(path.parent)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file."""
+    return json.loads(path.read_bytes())
+
+
+def display_path(raw: bytes) -> str:
+    """A file's name as text, with an escape for each byte that is not UTF-8."""
+    return raw.decode("utf-8", "backslashreplace")
+
+
+# Rows of safetensors files
+
+
+def tensor_rows(path: Path, tensor: str) -> int:
+    """Number of rows (the first axis) of a tensor in a safetensors file."""
+    with path.open("rb") as file:
+        entry, _ = _tensor_entry(file.fileno(), tensor)
+    return int(entry["shape"][0])
+
+
+def read_rows(path: Path, tensor: str, start: int, stop: int) -> list[array[Any]]:
+    """Rows `start` to `stop` (exclusive, clipped) of a tensor in a safetensors file.
+
+    Args:
+        path: the file.
+        tensor: name of a tensor of F32, I64 or I32 with one or two axes; a row of a tensor with
+            one axis has one element.
+        start: first row.
+        stop: row after the last.
+    """
+    with path.open("rb") as file:
+        entry, base = _tensor_entry(file.fileno(), tensor)
+        rows, width = (*entry["shape"], 1)[:2]
+        start, stop = max(0, start), min(stop, rows)
+        if start >= stop:
+            return []
+        values = array(_TYPE_CODES[entry["dtype"]])
+        offset = base + entry["data_offsets"][0] + start * width * values.itemsize
+        values.frombytes(os.pread(file.fileno(), (stop - start) * width * values.itemsize, offset))
+    if sys.byteorder == "big":
+        values.byteswap()
+    return [values[i * width : (i + 1) * width] for i in range(stop - start)]
+
+
+def _tensor_entry(handle: int, tensor: str) -> tuple[dict[str, Any], int]:
+    """Header entry of a tensor, and where the file's data begins."""
+    (length,) = struct.unpack("<Q", os.pread(handle, 8, 0))
+    header = json.loads(os.pread(handle, length, 8))
+    return header[tensor], 8 + length
+
+
+# The list of images
+
+
+def manifest_count(path: Path) -> int:
+    """Number of rows of a `manifest.parquet`."""
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(path) as file:
+        return int(file.metadata.num_rows)
+
+
+def manifest_rows(path: Path, start: int, stop: int) -> list[dict[str, Any]]:
+    """Rows `start` to `stop` (exclusive, clipped) of a `manifest.parquet`."""
+    from pyarrow.parquet import ParquetFile
+
+    rows: list[dict[str, Any]] = []
+    with ParquetFile(path) as file:
+        first = 0
+        for group in range(file.num_row_groups):
+            size = file.metadata.row_group(group).num_rows
+            low, high = max(start - first, 0), min(stop - first, size)
+            if low < high:
+                table = file.read_row_group(group, use_threads=False)
+                rows += table.slice(low, high - low).to_pylist()
+            first += size
+    return rows
+
+
+def iter_manifest(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Every row of a `manifest.parquet`, a block in memory at a time."""
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            yield from file.read_row_group(group, columns, use_threads=False).to_pylist()
+
+
+def content_files(dataset: Path) -> tuple[ContentPaths, ContentDigests]:
+    """Paths and SHA-256 of the distinct images of a published dataset, in order of `content`."""
+    root = read_json(dataset / SOURCE)["root"]
+    paths = ContentPaths(os.fsencode(root or dataset / IMAGES))
+    digests = ContentDigests()
+    for row in iter_manifest(dataset / MANIFEST, ["path_raw", "sha256", "content"]):
+        if row["content"] == len(digests):  # its first appearance
+            paths.append(row["path_raw"] if root else image_name(row["content"]).encode())
+            digests.append(row["sha256"])
+    return paths, digests
+
+
+def image_name(content: int) -> str:
+    """Name below `images/` of the uploaded image with the index `content`."""
+    return f"{content:08d}"
+
+
+def _remove(path: Path) -> None:
+    """Remove what nobody can see any more; what resists is left to the next sweep."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT}:
+            raise
+
+
+def _last_write(folder: Path) -> float:
+    """Time of the newest change below `folder`; now, where it is changing under our eyes."""
+    try:
+        return max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
+    except FileNotFoundError:
+        return time.time()
+
+
+def _flock(handle: int, root: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.pread(handle, 32, 0)
+        raise FolderLocked(root, int(holder) if holder.isdigit() else None) from error
