@@ -13,6 +13,10 @@ from pathlib import Path
 PR_SET_PDEATHSIG = 1
 
 
+class NotStarted(Exception):
+    """A child process did not come up."""
+
+
 def start_child(
     command: Sequence[str | Path],
     *,

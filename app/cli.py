@@ -1,0 +1,169 @@
+"""The command line: ccd serve, api, worker, run."""
+
+import ipaddress
+import os
+import socket
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from pydantic import ValidationError
+
+from workers.settings import Settings
+
+app = typer.Typer(
+    name="ccd",
+    help="A folder of unlabelled images and class names in; labels and a trained student out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+#: Exit codes beside 0 and click's 2 for a wrong command line.
+EXIT_FAILED, EXIT_UNREACHABLE, EXIT_CANCELLED = 1, 3, 4
+
+
+class LaneName(StrEnum):
+    """Which work a worker takes."""
+
+    IO = "io"
+    METHOD = "method"
+
+
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="Data folder [CCD_DATA; ./ccd-data].")
+]
+HostOption = Annotated[
+    str | None, typer.Option("--host", help="Address to listen on [CCD_HOST; 127.0.0.1].")
+]
+PortOption = Annotated[
+    int | None,
+    typer.Option("--port", min=0, max=65535, help="Port, 0 for any free one [CCD_PORT; 8000]."),
+]
+InsecureOption = Annotated[
+    bool, typer.Option("--insecure", help="Allow an address that other machines can reach.")
+]
+
+
+@app.command()
+def serve(
+    data: DataOption = None,
+    host: HostOption = None,
+    port: PortOption = None,
+    allow: Annotated[
+        list[Path] | None,
+        typer.Option("--allow", help="Folder that datasets may come from; repeat for more."),
+    ] = None,
+    insecure: InsecureOption = False,
+) -> None:
+    """Run everything on this machine: Valkey, API and one worker per lane."""
+    from app.children import NotStarted
+    from app.standalone import CannotServe, serve
+    from app.supervisor import ChildKeepsDying
+    from workers.files import FolderLocked
+
+    settings = _settings(
+        CCD_DATA=data, CCD_HOST=host, CCD_ALLOWED_ROOTS=os.pathsep.join(map(str, allow or ()))
+    )
+    _check_loopback(settings.host, insecure=insecure)
+    try:
+        serve(settings, port=settings.port if port is None else port, say=_say)
+    except (CannotServe, ChildKeepsDying, FolderLocked, NotStarted) as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("ended at once; what was running is taken up again at the next start", code=130)
+
+
+@app.command()
+def api(
+    host: HostOption = None,
+    port: PortOption = None,
+    insecure: InsecureOption = False,
+    fd: Annotated[int | None, typer.Option(hidden=True, help="A listening socket.")] = None,
+) -> None:
+    """Run the API alone; CCD_REDIS_URL names the Redis or Valkey."""
+    import uvicorn
+
+    from app.main import create_app
+    from app.standalone import CannotServe, bind
+
+    settings = _settings(CCD_HOST=host)
+    _need_redis(settings)
+    try:
+        if fd is None:
+            _check_loopback(settings.host, insecure=insecure)
+            listener = bind(settings.host, settings.port if port is None else port)
+        else:
+            listener = socket.socket(fileno=fd)
+    except CannotServe as error:
+        _fail(str(error))
+    config = uvicorn.Config(
+        create_app(settings), log_config=None, access_log=False, timeout_graceful_shutdown=4
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+@app.command()
+def worker(
+    lane: Annotated[LaneName, typer.Option("--lane", help="io: files; method: the phases.")],
+) -> NoReturn:
+    """Run one worker of one lane; CCD_REDIS_URL names the Redis or Valkey."""
+    _need_redis(_settings())
+    os.environ["CCD_LANE"] = lane
+    command = [
+        *(sys.executable, "-m", "celery", "-A", "workers.tasks:celery_app", "worker"),
+        *("-Q", lane, "-n", f"{lane}-{os.getpid()}@%h", "--concurrency", "1"),
+        *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+        *("--loglevel", "WARNING"),
+    ]
+    os.execv(sys.executable, command)  # noqa: S606 - Celery takes over this process
+
+
+def main() -> None:
+    """The console script `ccd`."""
+    app()
+
+
+def _settings(**environment: str | Path | None) -> Settings:
+    """The settings, after the options given were put into the environment for every child."""
+    os.environ.update({name: str(value) for name, value in environment.items() if value})
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [
+            f"CCD_{'_'.join(map(str, wrong['loc'])).upper()}: {wrong['msg']}, is {wrong['input']!r}"
+            for wrong in error.errors()
+        ]
+        _fail("; ".join(lines), code=2)
+
+
+def _need_redis(settings: Settings) -> None:
+    if settings.redis_url is None:
+        _fail("CCD_REDIS_URL is not set; name a Redis or Valkey, or use `ccd serve`", code=2)
+
+
+def _check_loopback(host: str, *, insecure: bool) -> None:
+    """Nothing asks for a key yet, so an address for others needs a word from the user."""
+    if insecure or host == "localhost":
+        return
+    try:
+        is_loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback:
+        _fail(f"{host} is open to other machines and no key is asked for; say --insecure", code=2)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _fail(message: str, *, code: int = EXIT_FAILED) -> NoReturn:
+    print(f"ccd: {message}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+if __name__ == "__main__":
+    main()
