@@ -49,6 +49,7 @@ InsecureOption = Annotated[
 
 @app.command()
 def serve(
+    *,
     data: DataOption = None,
     host: HostOption = None,
     port: PortOption = None,
@@ -78,6 +79,7 @@ def serve(
 
 @app.command()
 def api(
+    *,
     host: HostOption = None,
     port: PortOption = None,
     insecure: InsecureOption = False,

@@ -13,12 +13,15 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
+import redis
+
 from app.children import start_child
 from app.supervisor import Supervisor
 from app.valkey import MAX_SOCKET_PATH, launch_valkey, start_valkey, valkey_url
 from workers.files import DataFolder, write_json
 from workers.jobs import Lane
 from workers.settings import Settings
+from workers.store import open_store
 
 #: How often the children are looked at, in seconds.
 CHECK_SECONDS = 0.2
@@ -82,7 +85,8 @@ class Service:
         fd = self._listener.fileno()
         self._add("api", "--fd", str(fd), pass_fds=(fd,))
         for lane in Lane:
-            self._add(f"worker-{lane}", "--lane", lane)
+            release = partial(self._release_leases, lane)
+            self._add(f"worker-{lane}", "--lane", lane, on_death=release)
 
     def _start_valkey(self) -> None:
         socket = runtime_folder(self._settings.data) / "valkey.sock"
@@ -92,15 +96,26 @@ class Service:
         again = partial(launch_valkey, folder, socket, log=log)
         self._children.add("valkey", process, again, log=log)
         self._settings = self._settings.model_copy(update={"redis_url": valkey_url(socket)})
-        from workers.store import Store, connect
+        open_store(self._settings).release_all()  # no worker outlived the last supervisor
 
-        Store(connect(self._settings)).release_all()  # no worker outlived the last supervisor
-
-    def _add(self, name: str, *options: str, pass_fds: tuple[int, ...] = ()) -> None:
+    def _add(
+        self,
+        name: str,
+        *options: str,
+        pass_fds: tuple[int, ...] = (),
+        on_death: Callable[[int], None] = lambda _pid: None,
+    ) -> None:
         log = self._logs / f"{name}.log"
         command = [sys.executable, "-m", "app.cli", name.partition("-")[0], *options]
         start = partial(start_child, command, log=log, env=self._environment(), pass_fds=pass_fds)
-        self._children.add(name, start(), start, log=log)
+        self._children.add(name, start(), start, log=log, on_death=on_death)
+
+    def _release_leases(self, lane: Lane, pid: int) -> None:
+        """What a dead worker held waits no longer for its lease to run out."""
+        try:
+            open_store(self._settings).release(f"{lane}@{sockets.gethostname()}:{pid}")
+        except redis.RedisError as error:
+            self._say(f"the leases of worker-{lane} run out by themselves: {error}")
 
     def _environment(self) -> dict[str, str]:
         assert self._settings.redis_url is not None, "Valkey is started first"

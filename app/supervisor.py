@@ -27,9 +27,10 @@ class Child:
     """One program that is kept running."""
 
     name: str
+    process: subprocess.Popen[bytes]
     start: Callable[[], subprocess.Popen[bytes]]
     log: Path
-    process: subprocess.Popen[bytes]
+    on_death: Callable[[int], None]
     started_at: float
     early_deaths: int = 0
     start_again_at: float | None = None
@@ -49,9 +50,13 @@ class Supervisor:
         start: Callable[[], subprocess.Popen[bytes]],
         *,
         log: Path,
+        on_death: Callable[[int], None] = lambda _pid: None,
     ) -> None:
-        """Keep a running child running: `start` gives the next one when it dies."""
-        self._children[name] = Child(name, start, log, process, started_at=time.monotonic())
+        """Keep a running child running: `start` gives the next one when it dies.
+
+        `on_death` is told the process id of each that died unasked.
+        """
+        self._children[name] = Child(name, process, start, log, on_death, time.monotonic())
         self._say(f"{name} started, process {process.pid}")
 
     def check(self) -> None:
@@ -95,6 +100,7 @@ class Supervisor:
         child.early_deaths += 1
         child.start_again_at = now + pause
         kill_session(child.process)  # whatever it had started
+        child.on_death(child.process.pid)
         how = describe_end(child.process.returncode)
         self._say(f"{child.name} {how}; starts again in {pause:g} s, see {child.log}")
 

@@ -1,0 +1,60 @@
+# `make` alone lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format serve bench quality teacher lock clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## Make .venv with everything, from the lock file
+
+$(INSTALLED): requirements/all.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed; name one with: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes -r requirements/all.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: $(INSTALLED) ## The whole journey on a drawn world: labels, a trained student, a table
+	$(BIN)/python -m demo.journey
+
+test: $(INSTALLED) ## All tests
+	$(BIN)/pytest
+
+check: $(INSTALLED) ## Format, lint, types, import rules
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED) ## Format, and mend what the linter can
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+serve: $(INSTALLED) ## The service on http://127.0.0.1:8000
+	$(BIN)/ccd serve
+
+bench: $(INSTALLED) ## Speed and memory, beside what they are compared with
+	$(BIN)/python -m benchmarks
+
+quality: $(INSTALLED) ## Does the method gain anything: three seeds on the drawn world
+	$(BIN)/python -m demo.quality
+
+teacher: $(INSTALLED) ## Train the bundled tiny teacher again
+	$(BIN)/python -m demo.teacher
+
+lock: ## Resolve the lock files again; needs uv
+	env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL sh -c '\
+	    lock() { file=$$1; shift; uv pip compile --quiet --universal --python-version 3.11 \
+	        --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	        --constraints requirements/constraints.txt pyproject.toml "$$@" --output-file $$file; }; \
+	    lock requirements/api.txt && \
+	    lock requirements/worker.txt --extra worker --extra offline && \
+	    lock requirements/all.txt --extra worker --extra offline --extra dev'
+
+clean: ## Remove .venv and caches; data folders stay
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
