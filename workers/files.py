@@ -27,6 +27,7 @@ from workers.durable import (
     sync_folder,
     write_durably,
 )
+from workers.jobs import Kind
 
 #: The list of a dataset's images, one row per image, in blocks of this many.
 MANIFEST = "manifest.parquet"
@@ -43,15 +44,11 @@ _TRASH = ".trash-"
 _TYPE_CODES = {"F32": "f", "I32": "i", "I64": "q"}
 
 
-class DiskFull(Exception):
+class DiskFull(OSError):
     """The data folder's disk has no room left."""
 
     code = "disk_full"
-
-    def __init__(self, folder: Path, free: int) -> None:
-        super().__init__(f"no room left on the data folder's disk: {free:,} bytes are free")
-        self.folder = folder
-        self.free_bytes = free
+    hint = "make room on the disk of the data folder and send the request again"
 
 
 class FolderLocked(Exception):
@@ -84,12 +81,22 @@ class DataFolder:
 
     def create(self) -> None:
         """Make the root and its sub-folders where they are missing."""
-        for folder in (self.datasets, self.jobs, self.phases, self.weights, self.staging_root):
+        records = [self.root / f"{kind}s" for kind in Kind]
+        for folder in (*records, self.phases, self.weights, self.staging_root):
             folder.mkdir(parents=True, exist_ok=True)
+
+    def of(self, kind: Kind, record_id: str) -> Path:
+        """The folder of a record: its request, its result, and what else is its own."""
+        return self.root / f"{kind}s" / record_id
 
     def dataset(self, dataset_id: str) -> Path:
         """The published half of a dataset: manifest, skipped files, uploaded images."""
         return self.datasets / dataset_id / "data"
+
+    def skipped(self, dataset_id: str) -> Path:
+        """The list of a dataset's unusable files; a failed dataset keeps it beside its result."""
+        published = self.dataset(dataset_id) / SKIPPED
+        return published if published.exists() else self.datasets / dataset_id / SKIPPED
 
     def job(self, job_id: str) -> Path:
         """The folder of a job's request, result and student."""
@@ -230,7 +237,8 @@ def disk_guard(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
-        raise DiskFull(folder, free_bytes(folder)) from error
+        free = free_bytes(folder)
+        raise DiskFull(f"no room left on the data folder's disk ({free:,} bytes free)") from error
 
 
 def free_bytes(folder: Path) -> int:
@@ -259,11 +267,6 @@ def write_json(path: Path, content: object) -> None:
 def read_json(path: Path) -> Any:
     """The content of a JSON file."""
     return json.loads(path.read_bytes())
-
-
-def display_path(raw: bytes) -> str:
-    """A file's name as text, with an escape for each byte that is not UTF-8."""
-    return raw.decode("utf-8", "backslashreplace")
 
 
 # Rows of safetensors files

@@ -1,0 +1,188 @@
+"""Folders on the server: which may be read, what lies in them, and how a file is opened."""
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Largest file that is read at all, in bytes; an image of 50 million pixels is smaller.
+MAX_FILE_BYTES = 1 << 29
+
+
+class PathNotAllowed(Exception):
+    """Outside the allowed roots, missing, unreadable or no folder: the message never says which."""
+
+    code = "path_not_allowed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "path must name a readable folder, in full, under one of the folders of "
+            "CCD_ALLOWED_ROOTS"
+        )
+
+
+class FileRefused(Exception):
+    """A file that is not read, with the code that goes into the list of skipped files."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A file of a dataset: to be inspected, or refused already."""
+
+    #: Its name below the dataset's root, as the bytes that the file system has.
+    raw: bytes
+    #: The same for people.
+    name: str
+    #: Where its bytes are; empty for a refused file.
+    path: bytes = b""
+    refusal: FileRefused | None = None
+
+
+def display_path(raw: bytes) -> str:
+    """A file's name as text, with an escape for each byte that is not UTF-8."""
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def allowed_folder(path: str, roots: Sequence[Path]) -> Path:
+    """The real folder behind `path`, all links resolved.
+
+    Args:
+        path: an absolute path.
+        roots: resolved folders; the result is one of them or lies below one.
+
+    Raises:
+        PathNotAllowed: it does not, or cannot be listed.
+    """
+    try:
+        if not Path(path).is_absolute():
+            raise PathNotAllowed
+        folder = Path(path).resolve(strict=True)
+        if not any(folder.is_relative_to(root) for root in roots):
+            raise PathNotAllowed
+        os.scandir(folder).close()
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links; a NUL in the name
+        raise PathNotAllowed from error
+    return folder
+
+
+def open_regular(path: bytes) -> int:
+    """File descriptor of a regular file: no link is followed, no pipe or device waited for.
+
+    Raises:
+        FileRefused: `not_a_file`, `unreadable` or `too_large`.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise FileRefused("unreadable", f"cannot be opened: {error.strerror}") from error
+    try:
+        _check_regular(os.fstat(handle))
+    except FileRefused:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _check_regular(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise FileRefused("not_a_file", "is a pipe, socket or device")
+    if status.st_size > MAX_FILE_BYTES:
+        raise FileRefused(
+            "too_large", f"has {status.st_size:,} bytes, at most {MAX_FILE_BYTES:,} are read"
+        )
+
+
+def walk(top: Path, roots: Sequence[Path]) -> Iterator[FoundFile]:
+    """Every file below `top`, in the byte order of their names, one folder in memory at a time.
+
+    A link to a file or folder under `roots` is followed, unless the folder is walked anyway.
+
+    Args:
+        top: a folder from `allowed_folder`.
+        roots: as there.
+    """
+    yield from _Walk(os.fsencode(top), [os.fsencode(root) for root in roots]).files()
+
+
+class _Walk:
+    """One walk: where it may go, and where it has been."""
+
+    def __init__(self, top: bytes, roots: list[bytes]) -> None:
+        self.roots = roots
+        self.walked = [top]
+        self.open_folders = [self.entries(top, b"")]
+
+    def files(self) -> Iterator[FoundFile]:
+        while self.open_folders:
+            found = next(self.open_folders[-1], None)
+            if found is None:
+                self.open_folders.pop()
+            elif found.raw.endswith(b"/"):
+                self.open_folders.append(self.entries(found.path, found.raw))
+            else:
+                yield found
+
+    def entries(self, folder: bytes, prefix: bytes) -> Iterator[FoundFile]:
+        """What one folder holds; the name of a folder to go into ends with a slash."""
+        try:
+            listing = _listing(folder)
+        except OSError as error:
+            refusal = FileRefused("unreadable", f"cannot be listed: {error.strerror}")
+            yield _refused(prefix.rstrip(b"/"), refusal)
+            return
+        for entry in listing:
+            name, is_link = entry[:-2], entry.endswith(b"\0l")
+            raw, path = prefix + name, folder + b"/" + name.rstrip(b"/")
+            yield (
+                self.behind_link(raw, path) if is_link else FoundFile(raw, display_path(raw), path)
+            )
+
+    def behind_link(self, raw: bytes, link: bytes) -> FoundFile:
+        try:
+            return self.follow(raw, link)
+        except FileRefused as refusal:
+            return _refused(raw, refusal)
+
+    def follow(self, raw: bytes, link: bytes) -> FoundFile:
+        try:
+            target = os.path.realpath(link, strict=True)
+            is_folder = stat.S_ISDIR(os.lstat(target).st_mode)
+        except OSError:
+            target, is_folder = b"", False
+        if not any(_is_inside(target, root) for root in self.roots):
+            # The same words whether or not something is there.
+            raise FileRefused("link_outside", "is a link that leads to nothing that may be read")
+        if is_folder:
+            self.enter(target)
+            raw += b"/"
+        return FoundFile(raw, display_path(raw), target)
+
+    def enter(self, target: bytes) -> None:
+        if any(_is_inside(target, w) or _is_inside(w, target) for w in self.walked):
+            raise FileRefused("link_repeated", "is a link to a folder that is walked anyway")
+        self.walked.append(target)
+
+
+def _listing(folder: bytes) -> list[bytes]:
+    """Sorted names, each with a NUL and its kind behind it; names of folders end with a slash.
+
+    Bytes alone, so that a folder of a million files takes 80 MB and not 300.
+    """
+    with os.scandir(folder) as entries:
+        return sorted(
+            entry.name + (b"\0l" if entry.is_symlink() else b"/\0d" if entry.is_dir() else b"\0f")
+            for entry in entries
+        )
+
+
+def _refused(raw: bytes, refusal: FileRefused) -> FoundFile:
+    return FoundFile(raw, display_path(raw), refusal=refusal)
+
+
+def _is_inside(path: bytes, folder: bytes) -> bool:
+    return path == folder or path.startswith(folder.rstrip(b"/") + b"/")
