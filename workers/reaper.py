@@ -1,0 +1,97 @@
+"""Finds lost work by its lease, rings for work that waits, sweeps staging."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+from redis import RedisError
+
+from workers.jobs import Lane
+from workers.settings import Settings
+from workers.store import Store
+
+logger = structlog.get_logger()
+
+#: Most doorbells that one pass rings for a lane.
+MAX_RINGS = 8
+#: A lane is not rung for again before this, in seconds.
+RING_PAUSE_SECONDS = 5.0
+#: How often abandoned staging folders are looked for, in seconds.
+SWEEP_SECONDS = 60.0
+
+
+class Reaper:
+    """One a process; any number of them may run, because each of their acts is atomic.
+
+    Args:
+        ring: rings a lane's doorbell so many times.
+        sweep: removes staging folders that belong to none of the given nonces.
+        clock: seconds that never go back. Leases are judged by the clock of Redis, but acted
+            on only when they stayed expired for a while by this one: after an outage of Redis,
+            or a leap of its clock, the workers come first.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        *,
+        ring: Callable[[Lane, int], None],
+        sweep: Callable[[set[str]], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self._ring, self._sweep, self._clock = store, ring, sweep, clock
+        self._reap_seconds = settings.reap_seconds
+        self.grace_seconds = min(15.0, settings.lease_seconds / 4)
+        self._expired_since: dict[tuple[str, str], float] = {}
+        self._rung_at: dict[Lane, float] = {}
+        self._swept_at: float | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="reaper", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def run_once(self) -> None:
+        self._requeue_lost()
+        for lane in Lane:
+            self._ring_if_waiting(lane)
+        self._sweep_sometimes()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._reap_seconds):
+            try:
+                self.run_once()
+            except RedisError as error:
+                logger.warning("reaper.unheard", error=str(error))
+            except Exception:
+                logger.exception("reaper.failed")
+
+    def _requeue_lost(self) -> None:
+        now = self._clock()
+        expired = self._store.expired()
+        self._expired_since = {claim: self._expired_since.get(claim, now) for claim in expired}
+        for (unit, nonce), since in self._expired_since.items():
+            if since < now and now - since >= self.grace_seconds:
+                status = self._store.requeue(unit, nonce)
+                logger.warning("unit.lost", unit=unit, nonce=nonce, status=status)
+
+    def _ring_if_waiting(self, lane: Lane) -> None:
+        now = self._clock()
+        if now - self._rung_at.get(lane, float("-inf")) < RING_PAUSE_SECONDS:
+            return
+        waiting = self._store.waiting(lane)
+        if waiting:
+            self._ring(lane, min(waiting, MAX_RINGS))
+            self._rung_at[lane] = now
+
+    def _sweep_sometimes(self) -> None:
+        now = self._clock()
+        if self._swept_at is None or now - self._swept_at >= SWEEP_SECONDS:
+            self._sweep(self._store.live_nonces())
+            self._swept_at = now

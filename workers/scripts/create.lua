@@ -1,0 +1,25 @@
+-- ARGV: id kind request phases priority waits_for. The record's fields, or false where the
+-- record to wait for is missing. An id that exists is a call sent twice: nothing happens.
+local id, kind, request, phases, priority, waits_for = unpack(ARGV, 2, 7)
+local needed = waits_for ~= '' and read(waits_for, 'status')
+if redis.call('EXISTS', record_key(id)) == 1 then return redis.call('HGETALL', record_key(id)) end
+if waits_for ~= '' and not needed then return false end
+
+local lane = cjson.decode(phases)[1].lane
+-- Priority first, then age: 1e13 ms are 317 years.
+local score = string.format('%.0f', NOW - tonumber(priority) * 1e13)
+write(id, 'id', id, 'kind', kind, 'status', 'queued', 'request', request, 'phases', phases,
+  'priority', priority, 'lane', lane, 'score', score, 'created_ms', NOW)
+redis.call('ZADD', index_key(kind), 0, string.format('%013.0f:%s', NOW, id))
+redis.call('ZADD', pending_key(lane), score, id)
+touch(id)
+if waits_for ~= '' then
+  write(id, 'waits_for', waits_for)
+  redis.call('SADD', users_key(waits_for), id)
+end
+if not needed or needed == 'succeeded' then
+  open_phase(id, 0)
+elseif is_final(needed) then
+  finish(id, 'failed', error_of(waits_for))
+end
+return redis.call('HGETALL', record_key(id))

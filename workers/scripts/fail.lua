@@ -1,0 +1,8 @@
+-- ARGV: unit nonce error. The record's status afterwards; false: stale.
+local unit, nonce, err = unpack(ARGV, 2, 4)
+local id = owner(unit, nonce)
+if not id then return false end
+close_unit(unit, id)
+if may_become(read(id, 'status'), 'failed') then finish(id, 'failed', err) end
+settle(id)
+return read(id, 'status')

@@ -1,0 +1,11 @@
+-- ARGV: unit nonce done total note. 'fenced', 'cancel' or 'ok'.
+local unit, nonce, done, total, note = unpack(ARGV, 2, 6)
+local id = owner(unit, nonce)
+if not id then return 'fenced' end
+redis.call('ZADD', LEASES, NOW + SETTINGS.lease_ms, unit)
+redis.call('HSET', unit_key(unit), 'done', done, 'total', total)
+if note ~= '' then write(id, 'note', note) end
+account(id)
+measure(id)
+touch(id)
+return read(id, 'status') == 'cancelling' and 'cancel' or 'ok'

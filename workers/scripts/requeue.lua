@@ -1,0 +1,25 @@
+-- ARGV: unit nonce error. Takes a unit from a worker whose lease ended: counts the attempt, then
+-- waits or, at the last one, fails the record. Its status afterwards; false: nothing to do.
+local unit, nonce, err = unpack(ARGV, 2, 4)
+local id = owner(unit, nonce)
+if not id or tonumber(redis.call('ZSCORE', LEASES, unit)) > NOW then return false end
+local attempts = redis.call('HINCRBY', unit_key(unit), 'attempts', 1)
+local status = read(id, 'status')
+if status == 'cancelling' then
+  close_unit(unit, id)
+elseif attempts >= SETTINGS.max_attempts then
+  finish(id, 'failed', err)
+  return 'failed'
+else
+  local waits = SETTINGS.backoff_ms
+  local due = NOW + waits[math.min(attempts, #waits)]
+  local lane = redis.call('HGET', unit_key(unit), 'lane')
+  unclaim(unit)
+  redis.call('SMOVE', running_key(id), open_key(id), unit)
+  redis.call('ZADD', delayed_key(lane), due, unit)
+  redis.call('HSET', unit_key(unit), 'state', 'delayed')
+end
+measure(id)
+touch(id)
+settle(id)
+return read(id, 'status')

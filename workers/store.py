@@ -1,0 +1,388 @@
+"""The job store: records of work in Redis; every change of state is one atomic Lua script."""
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from importlib import resources
+from typing import Any, cast
+
+import redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
+
+from workers.jobs import (
+    MOVES,
+    Claim,
+    JobError,
+    Kind,
+    Lane,
+    Phase,
+    Record,
+    Status,
+    split_unit_id,
+)
+from workers.records import read_record, write_phases
+from workers.settings import Settings
+
+#: Beyond this the score of the queue, a double, would lose milliseconds of age.
+MAX_PRIORITY = 100
+MAX_PAGE = 1000
+
+# Spelt here, because inside `Store` the word `list` is its method.
+Records = list[Record]
+Leases = list[tuple[str, str]]
+
+
+class RecordNotFound(Exception):
+    """No record has this id."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(f"there is no record {id}")
+        self.id = id
+
+
+class IllegalMove(Exception):
+    """The record cannot go from its present status to the one asked for."""
+
+    def __init__(self, id: str, status: Status, asked: str) -> None:
+        super().__init__(f"{id} is {status}; it cannot become {asked}")
+        self.id, self.status, self.asked = id, status, asked
+
+
+class StaleClaim(Exception):
+    """The unit was given to somebody else, or its record has ended."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__(f"the claim on {unit} is no longer in force")
+        self.unit = unit
+
+
+class DatasetInUse(Exception):
+    """Unfinished records need the one that is to be deleted."""
+
+    def __init__(self, id: str, users: Sequence[str]) -> None:
+        super().__init__(f"{id} is in use by {', '.join(users)}; cancel them or let them finish")
+        self.id, self.users = id, tuple(users)
+
+
+class BadCursor(ValueError):
+    """A cursor that `list` did not hand out."""
+
+    def __init__(self, cursor: str) -> None:
+        super().__init__(f"cursor {cursor!r} is none; take next_cursor of the page before")
+
+
+class Renewal(StrEnum):
+    OK = "ok"
+    #: Renewed, but the record is to be cancelled: stop and call `stopped`.
+    CANCEL = "cancel"
+    #: The claim is no longer in force: stop and write nothing.
+    FENCED = "fenced"
+
+
+def connect(settings: Settings) -> redis.Redis:
+    """A client whose calls fail within 3 s when Redis is away, as the API promises."""
+    if settings.redis_url is None:
+        raise ValueError("CCD_REDIS_URL is not set; name a Redis or use `ccd serve`")
+    return redis.Redis.from_url(
+        settings.redis_url,
+        decode_responses=True,
+        socket_timeout=2,
+        socket_connect_timeout=1,
+        health_check_interval=10,
+        # A connection that Redis closed is opened again once. A timeout is not tried again:
+        # it has used its 2 s.
+        retry=Retry(ConstantBackoff(0.1), 1, supported_errors=(redis.ConnectionError,)),
+    )
+
+
+def open_store(settings: Settings) -> "Store":
+    return Store(
+        connect(settings),
+        lease_seconds=settings.lease_seconds,
+        max_attempts=settings.max_attempts,
+        backoff_seconds=settings.backoff_seconds,
+    )
+
+
+class Store:
+    """Records, their units and their claims. Errors of Redis pass through."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        *,
+        lease_seconds: float = 60,
+        max_attempts: int = 3,
+        backoff_seconds: Sequence[float] = (30, 300),
+    ) -> None:
+        """`client` must decode responses; `backoff_seconds` before attempt 2, 3, ..."""
+        self.redis = client
+        self._max_attempts = max_attempts
+        self._constants = json.dumps(
+            {
+                "moves": _moves_by_target(),
+                "lease_ms": round(lease_seconds * 1000),
+                "max_attempts": max_attempts,
+                "backoff_ms": [round(seconds * 1000) for seconds in backoff_seconds],
+            }
+        )
+        self._scripts = {
+            name: client.register_script(text) for name, text in _read_scripts().items()
+        }
+
+    # ------------------------------------------------------------------ records
+
+    def create(
+        self,
+        kind: Kind,
+        id: str,
+        *,
+        request: Mapping[str, Any],
+        phases: Sequence[Phase],
+        priority: int = 0,
+        waits_for: str | None = None,
+    ) -> Record:
+        """Queues the units of the first phase, or waits until `waits_for` has succeeded.
+
+        Raises:
+            RecordNotFound: `waits_for` names no record.
+        """
+        if not -MAX_PRIORITY <= priority <= MAX_PRIORITY:
+            raise ValueError(f"priority must lie in [-100, 100], is {priority}")
+        fields = self._run(
+            "create",
+            *(id, kind, json.dumps(request), write_phases(phases), priority, waits_for or ""),
+        )
+        if fields is None:
+            raise RecordNotFound(waits_for or id)
+        return read_record(_pairs(fields))
+
+    def get(self, id: str) -> Record:
+        fields = cast("dict[str, str]", self.redis.hgetall(f"ccd:record:{id}"))
+        if not fields:
+            raise RecordNotFound(id)
+        return read_record(fields)
+
+    def list(
+        self, kind: Kind, *, limit: int = 100, cursor: str | None = None
+    ) -> tuple[Records, str | None]:
+        """A page, newest first, and the cursor of the next one, None at the end."""
+        top = f"({_read_cursor(cursor)}" if cursor else "+"
+        limit = min(limit, MAX_PAGE)
+        members = cast(
+            "Sequence[str]",
+            self.redis.zrevrangebylex(f"ccd:records:{kind}", top, "-", start=0, num=limit + 1),
+        )
+        page = members[:limit]
+        next_cursor = _write_cursor(page[-1]) if len(members) > limit else None
+        return self._get_all(member.partition(":")[2] for member in page), next_cursor
+
+    def outputs(self, id: str) -> dict[tuple[str, int], str]:
+        """(phase, unit) -> name of the folder with its output, for every unit that is done."""
+        folders = cast("dict[str, str]", self.redis.hgetall(f"ccd:outputs:{id}"))
+        named = ((split_unit_id(f"{id}/{unit}"), folder) for unit, folder in folders.items())
+        return {(phase, number): folder for (_, phase, number), folder in named}
+
+    def queue_position(self, id: str) -> int | None:
+        """1 for the record that is started next in its lane; None for one that is not queued."""
+        pipeline = self.redis.pipeline(transaction=False)
+        for lane in Lane:
+            pipeline.zrank(f"ccd:pending:{lane}", id)
+        return next((rank + 1 for rank in pipeline.execute() if rank is not None), None)
+
+    def cancel(self, id: str) -> Status:
+        """Cancelled where nothing runs, otherwise cancelling until the running units stop.
+
+        Raises:
+            IllegalMove: the record has ended.
+        """
+        found = self._run("cancel", id)
+        if found is None:
+            raise RecordNotFound(id)
+        before, after = Status(found[0]), Status(found[1])
+        if before.is_final:
+            raise IllegalMove(id, before, Status.CANCELLED)
+        return after
+
+    def delete(self, id: str) -> None:
+        """Forgets a record that has ended; its files are the caller's business.
+
+        Raises:
+            DatasetInUse: unfinished records need it.
+            IllegalMove: it has not ended.
+        """
+        found = self._run("delete", id)
+        if found is None:
+            raise RecordNotFound(id)
+        status, users = Status(found[0]), sorted(found[1:])
+        if users:
+            raise DatasetInUse(id, users)
+        if not status.is_final:
+            raise IllegalMove(id, status, "deleted")
+
+    # ------------------------------------------------------------------ claims
+
+    def claim(self, lane: Lane, *, worker: str, nonce: str) -> Claim | None:
+        """The best waiting unit of the lane. The same nonce gets the same unit again."""
+        found = self._run("claim", lane, worker, nonce)
+        if found is None:
+            return None
+        unit, attempt, fields = found
+        _, phase, number = split_unit_id(unit)
+        return Claim(
+            record=read_record(_pairs(fields)),
+            phase=phase,
+            unit=number,
+            nonce=nonce,
+            attempt=attempt,
+            lane=lane,
+            worker=worker,
+        )
+
+    def renew(
+        self, claim: Claim, *, done: int, total: int = 0, note: Mapping[str, Any] | None = None
+    ) -> Renewal:
+        """Prolongs the lease; `done` of `total` items of this unit, and a remark on it.
+
+        A total of 0 is unknown: its even share of the phase's `items` is taken, if the plan
+        tells them.
+        """
+        remark = json.dumps(note) if note else ""
+        return Renewal(
+            self._run("renew", claim.unit_id, claim.nonce, done, total, remark),
+        )
+
+    def complete(
+        self,
+        claim: Claim,
+        *,
+        output: str,
+        done: int,
+        plan: Sequence[Phase] | None = None,
+        facts: Mapping[str, Any] | None = None,
+        reused: bool = False,
+    ) -> dict[Lane, int]:
+        """Records a unit's output folder and opens what comes next.
+
+        `plan` adds phases behind the known ones; `reused` says that the output lay there
+        already, so that it does not count towards the rate.
+
+        Returns:
+            How many doorbells each lane wants, one a unit that opened.
+        """
+        pairs = [text for name, value in (facts or {}).items() for text in (name, _dump(value))]
+        planned = write_phases(plan or ())
+        found = self._run_claimed("complete", claim, output, done, int(reused), planned, *pairs)
+        rings = json.loads(found)
+        return {Lane(lane): count for lane, count in rings.items()}
+
+    def fail(self, claim: Claim, error: JobError) -> Status:
+        """Ends the record and takes its other units from their workers."""
+        return Status(self._run_claimed("fail", claim, _dump(vars(error))))
+
+    def give_back(self, claim: Claim) -> Status:
+        """Puts the unit back into the queue; the attempt is not counted."""
+        return Status(self._run_claimed("give_back", claim))
+
+    def stopped(self, claim: Claim) -> Status:
+        """The unit has stopped because its record is to be cancelled."""
+        return self.give_back(claim)
+
+    # ------------------------------------------------------------------ lost work
+
+    def expired(self) -> Leases:
+        """(unit id, nonce) of every claim whose lease has ended."""
+        found = self._run("expired")
+        return list(zip(found[::2], found[1::2], strict=True))
+
+    def requeue(self, unit: str, nonce: str) -> Status | None:
+        """Takes a unit whose lease has ended from its worker and counts the attempt.
+
+        Returns:
+            The record's status afterwards, None where the lease is no longer the expired one.
+        """
+        _, phase, _ = split_unit_id(unit)
+        error = JobError(
+            code="worker_lost",
+            phase=phase,
+            message=f"The worker was lost in each of {self._max_attempts} attempts at {unit}.",
+            hint="Look for the end of the worker in its log: out of memory is the usual reason.",
+            retryable=True,
+        )
+        status = self._run("requeue", unit, nonce, _dump(vars(error)))
+        return Status(status) if status else None
+
+    def release(self, worker: str) -> int:
+        """Ends the leases of a worker that is known to be gone; returns how many."""
+        return int(self._run("release", worker))
+
+    def release_all(self) -> int:
+        """Ends every lease, where no worker is left; returns how many."""
+        return int(self._run("release", ""))
+
+    def waiting(self, lane: Lane) -> int:
+        """Units that a claim would find now."""
+        return int(self._run("waiting", lane))
+
+    def live_nonces(self) -> set[str]:
+        """The nonces of all claims in force."""
+        return set(cast("Sequence[str]", self.redis.hkeys("ccd:nonces")))
+
+    # ------------------------------------------------------------------ inside
+
+    def _run(self, script: str, *args: str | float) -> Any:
+        return self._scripts[script](args=[self._constants, *args])
+
+    def _run_claimed(self, script: str, claim: Claim, *args: str | float) -> Any:
+        found = self._run(script, claim.unit_id, claim.nonce, *args)
+        if found is None:
+            raise StaleClaim(claim.unit_id)
+        return found
+
+    def _get_all(self, ids: Iterable[str]) -> Records:
+        """Those that are still there."""
+        pipeline = self.redis.pipeline(transaction=False)
+        for id in ids:
+            pipeline.hgetall(f"ccd:record:{id}")
+        return [read_record(fields) for fields in pipeline.execute() if fields]
+
+
+def _moves_by_target() -> dict[str, dict[str, bool]]:
+    """{to: {from: true}}, the form in which the scripts look a move up."""
+    return {
+        to: {status: True for status, moves in MOVES.items() if to in moves}
+        for to in Status
+        if any(to in moves for moves in MOVES.values())
+    }
+
+
+def _read_scripts() -> dict[str, str]:
+    folder = resources.files("workers") / "scripts"
+    texts = {file.name.removesuffix(".lua"): file.read_text("utf-8") for file in folder.iterdir()}
+    prelude = texts.pop("prelude")
+    return {name: prelude + text for name, text in texts.items()}
+
+
+def _pairs(flat: Sequence[str]) -> dict[str, str]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value)
+
+
+def _write_cursor(member: str) -> str:
+    return base64.urlsafe_b64encode(member.encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str) -> str:
+    try:
+        member = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+    except (binascii.Error, UnicodeError) as error:
+        raise BadCursor(cursor) from error
+    if not member.partition(":")[0].isdecimal():
+        raise BadCursor(cursor)
+    return member
