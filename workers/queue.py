@@ -90,6 +90,8 @@ def ring(celery: Celery, lane: Lane, count: int = 1) -> None:
     A bell that nobody has heard yet serves for newer work too, so a lane without a worker
     does not fill Redis with bells.
     """
+    if count < 1:
+        return
     thread = threading.Thread(target=_ring, args=(celery, lane, count), name="ring", daemon=True)
     thread.start()
     thread.join(RING_SECONDS)

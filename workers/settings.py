@@ -20,6 +20,10 @@ def _split_commas(value: object) -> object:
     return value.split(",") if isinstance(value, str) else value
 
 
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Wait = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
 class Settings(BaseSettings):
     """Every knob of the API and of the workers."""
 
@@ -36,18 +40,18 @@ class Settings(BaseSettings):
     weights: Path | None = None
 
     #: How long a claim holds without renewal, in seconds.
-    lease_seconds: float = Field(default=60, gt=0)
+    lease_seconds: Seconds = 60
     #: How often a worker renews its claim and writes progress, in seconds.
-    heartbeat_seconds: float = Field(default=1, gt=0)
+    heartbeat_seconds: Seconds = 1
     #: How long progress may stand still before a worker ends itself, in seconds.
-    stall_seconds: float = Field(default=900, gt=0)
+    stall_seconds: Seconds = 900
     #: How often lost work is looked for, in seconds.
-    reap_seconds: float = Field(default=5, gt=0)
+    reap_seconds: Seconds = 5
     #: How often one unit may lose its worker before its record fails.
     max_attempts: int = Field(default=3, ge=1)
     #: Wait before the second, third, ... attempt, in seconds; the last value repeats.
     backoff_seconds: Annotated[
-        tuple[float, ...], NoDecode, BeforeValidator(_split_commas), Field(min_length=1)
+        tuple[Wait, ...], NoDecode, BeforeValidator(_split_commas), Field(min_length=1)
     ] = (30, 300)
 
     #: Distinct images in one unit of `embed` and of `localize`.

@@ -1,7 +1,6 @@
 """The job store: records of work in Redis; every change of state is one atomic Lua script."""
 
 import base64
-import binascii
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
@@ -169,7 +168,7 @@ class Store:
     def list(
         self, kind: Kind, *, limit: int = 100, cursor: str | None = None
     ) -> tuple[Records, str | None]:
-        """A page, newest first, and the cursor of the next one, None at the end."""
+        """A page of 1 to 1000, newest first, and the cursor of the next one, None at the end."""
         top = f"({_read_cursor(cursor)}" if cursor else "+"
         limit = min(limit, MAX_PAGE)
         members = cast(
@@ -251,9 +250,7 @@ class Store:
         tells them.
         """
         remark = json.dumps(note) if note else ""
-        return Renewal(
-            self._run("renew", claim.unit_id, claim.nonce, done, total, remark),
-        )
+        return Renewal(self._run("renew", claim.unit_id, claim.nonce, done, total, remark))
 
     def complete(
         self,
@@ -273,7 +270,9 @@ class Store:
         Returns:
             How many doorbells each lane wants, one a unit that opened.
         """
-        pairs = [text for name, value in (facts or {}).items() for text in (name, _dump(value))]
+        pairs = [
+            text for name, value in (facts or {}).items() for text in (name, json.dumps(value))
+        ]
         planned = write_phases(plan or ())
         found = self._run_claimed("complete", claim, output, done, int(reused), planned, *pairs)
         rings = json.loads(found)
@@ -281,7 +280,7 @@ class Store:
 
     def fail(self, claim: Claim, error: JobError) -> Status:
         """Ends the record and takes its other units from their workers."""
-        return Status(self._run_claimed("fail", claim, _dump(vars(error))))
+        return Status(self._run_claimed("fail", claim, json.dumps(vars(error))))
 
     def give_back(self, claim: Claim) -> Status:
         """Puts the unit back into the queue; the attempt is not counted."""
@@ -312,7 +311,7 @@ class Store:
             hint="Look for the end of the worker in its log: out of memory is the usual reason.",
             retryable=True,
         )
-        status = self._run("requeue", unit, nonce, _dump(vars(error)))
+        status = self._run("requeue", unit, nonce, json.dumps(vars(error)))
         return Status(status) if status else None
 
     def release(self, worker: str) -> int:
@@ -370,10 +369,6 @@ def _pairs(flat: Sequence[str]) -> dict[str, str]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def _dump(value: object) -> str:
-    return json.dumps(value)
-
-
 def _write_cursor(member: str) -> str:
     return base64.urlsafe_b64encode(member.encode()).decode().rstrip("=")
 
@@ -381,7 +376,7 @@ def _write_cursor(member: str) -> str:
 def _read_cursor(cursor: str) -> str:
     try:
         member = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-    except (binascii.Error, UnicodeError) as error:
+    except ValueError as error:
         raise BadCursor(cursor) from error
     if not member.partition(":")[0].isdecimal():
         raise BadCursor(cursor)
