@@ -45,7 +45,7 @@ quality: $(INSTALLED) ## Does the method gain anything: three seeds on the drawn
 	$(BIN)/python -m demo.quality
 
 teacher: $(INSTALLED) ## Train the bundled tiny teacher again
-	$(BIN)/python -m demo.teacher
+	$(BIN)/python -m demo.train_teacher
 
 lock: ## Resolve the lock files again; needs uv
 	env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL sh -c '\

@@ -115,7 +115,7 @@ def worker(
     _need_redis(_settings())
     os.environ["CCD_LANE"] = lane
     command = [
-        *(sys.executable, "-m", "celery", "-A", "workers.tasks:celery_app", "worker"),
+        *(sys.executable, "-m", "celery", "--quiet", "-A", "workers.tasks:celery_app", "worker"),
         *("-Q", lane, "-n", f"{lane}-{os.getpid()}@%h", "--concurrency", "1"),
         *("--without-gossip", "--without-mingle", "--without-heartbeat"),
         *("--loglevel", "WARNING"),
