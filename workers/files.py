@@ -36,6 +36,8 @@ MANIFEST_BLOCK = 4096
 SKIPPED = "skipped.ndjson"
 #: Where a dataset's images lie: {"root": folder on the server, or null for its own `images/`}.
 SOURCE = "source.json"
+#: Beside uploaded files: one JSON object per line, {"file": name on disk, "name": as uploaded}.
+NAMES = "names.ndjson"
 #: A staging folder whose claim is gone is swept when nothing was written to it for an hour.
 QUIET_SECONDS = 3600.0
 
