@@ -118,7 +118,8 @@ def _probs_of_views(
         teacher.encode_images(torch.stack(views[start : start + _BATCH]))
         for start in range(0, len(views), _BATCH)
     ]
-    return list(teacher.probs(torch.cat(features), texts).split([len(own) for own in boxes]))
+    probs = teacher.probs(torch.cat(features), texts)
+    return list(torch.split(probs, [len(own) for own in boxes]))
 
 
 def _percent_map(scores: Tensor, *, truth: Tensor) -> float:

@@ -89,11 +89,11 @@ def _room(draw: ImageDraw.ImageDraw, rng: Random, horizon: int) -> None:
     for x in range(0, wide, step):
         draw.rectangle((x, 0, x + step // 3, horizon), fill=paper)
     if rng.random() < 0.6:
-        x, y = between(rng, 20, 300), between(rng, 14, 70)
-        draw.rectangle((x, y, x + 120, y + 100), fill=pick(rng, (110, 80, 60), (240, 238, 230)))
-        draw.rectangle(
-            (x + 9, y + 9, x + 111, y + 91), fill=pick(rng, (160, 200, 225), (190, 180, 150))
-        )
+        left, top = between(rng, 20, 300), between(rng, 14, 70)
+        frame = pick(rng, (110, 80, 60), (240, 238, 230))
+        draw.rectangle((left, top, left + 120, top + 100), fill=frame)
+        picture = pick(rng, (160, 200, 225), (190, 180, 150))
+        draw.rectangle((left + 9, top + 9, left + 111, top + 91), fill=picture)
     draw.rectangle((0, horizon - 12, wide, horizon), fill=(236, 230, 220))
     plank = pick(rng, (120, 84, 56), (150, 110, 76), spread=10)
     for y in range(horizon, wide, 34):
@@ -116,8 +116,9 @@ def _kitchen(draw: ImageDraw.ImageDraw, rng: Random, horizon: int) -> None:
     draw.rectangle((0, horizon, wide, horizon + 12), fill=pick(rng, (120, 84, 60), (90, 86, 84)))
     grain = pick(rng, (140, 100, 66), (190, 160, 120))
     for _ in range(12):
-        y = between(rng, horizon + 20, wide)
-        draw.line((0, y, wide, y + between(rng, -14, 14)), fill=grain, width=2)
+        left_end = between(rng, horizon + 20, wide)
+        right_end = left_end + between(rng, -14, 14)
+        draw.line((0, left_end, wide, right_end), fill=grain, width=2)
 
 
 def _beach(draw: ImageDraw.ImageDraw, rng: Random, horizon: int) -> None:

@@ -14,6 +14,8 @@ Box = tuple[int, int, int, int]
 
 _MOST_HIDDEN = 0.3  # part of the smaller of two boxes that the other may cover
 _TRIES = 16
+_SHRINKS = (8, 12)  # the tries before which an object is made smaller
+_SHRINKABLE = 900  # pixels; a smaller one would fall under the smallest size of the world
 _LARGEST_SIDE = 0.94 * SIDE
 
 
@@ -43,8 +45,8 @@ def put_thing(
     """Draw one object where it hides no other, smaller if it must be; None if there is no room."""
     sheet = _draw_object(name, rng, area)
     for attempt in range(_TRIES):
-        if attempt in (_TRIES // 2, _TRIES * 3 // 4):
-            sheet = sheet.resize((max(8, sheet.width * 2 // 3), max(8, sheet.height * 2 // 3)))
+        if attempt in _SHRINKS and sheet.width * sheet.height >= _SHRINKABLE:
+            sheet = sheet.resize((sheet.width * 2 // 3, sheet.height * 2 // 3))
         x, y = _spot(sheet, horizon, rng, aloft=name in ALOFT)
         box = (x, y, x + sheet.width, y + sheet.height)
         if all(_hidden(box, thing.box) <= _MOST_HIDDEN for thing in taken):

@@ -107,7 +107,7 @@ def train(model: CLIP, scenes: list[StoredScene], recipe: Recipe) -> None:
         tokens = tokenizer([captions.caption(name, rng) for name in captions.NAMES])
         loss = functional.cross_entropy(_logits(model, pixels, tokens), subjects)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         with torch.no_grad():
             model.logit_scale.clamp_(max=math.log(LARGEST_SCALE))
@@ -124,7 +124,8 @@ def prepare(pixels: Tensor) -> Tensor:
 def _logits(model: CLIP, pixels: Tensor, tokens: Tensor) -> Tensor:
     images = model.encode_image(prepare(pixels), normalize=True)
     texts = model.encode_text(tokens, normalize=True)
-    return model.logit_scale.exp() * images @ texts.T
+    logits: Tensor = model.logit_scale.exp() * images @ texts.T
+    return logits
 
 
 def _freeze(model: CLIP) -> list[nn.Module]:

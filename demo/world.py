@@ -3,7 +3,8 @@
 import argparse
 import io
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,21 @@ from demo.pen import Random, between
 from demo.places import paint_place
 from demo.stage import Thing, litter, photograph, put_thing
 
-#: Seeds of the three uses of the world. No two uses share one.
+__all__ = [
+    "CLASSES",
+    "DEMO_SEED",
+    "EVALUATION_SEEDS",
+    "TEACHER_SEEDS",
+    "TUNING_SEEDS",
+    "WORLD",
+    "Scene",
+    "Thing",
+    "WorldSettings",
+    "draw_scene",
+    "write_world",
+]
+
+#: Seeds of the uses of the world. No two uses share one.
 TEACHER_SEEDS = (101, 102)  # the scenes the bundled teacher was trained on, and its check
 TUNING_SEEDS = (201, 202, 203)  # for choosing settings
 EVALUATION_SEEDS = (301, 302, 303)  # for figures that are reported
@@ -99,12 +114,16 @@ def write_world(
         images[name] = {
             "place": scene.place,
             "labels": list(scene.labels),
-            "targets": [asdict(thing) for thing in scene.targets],
-            "distractors": [asdict(thing) for thing in scene.distractors],
+            "targets": _facts(scene.targets),
+            "distractors": _facts(scene.distractors),
         }
     truth = {"seed": seed, "classes": list(CLASSES), "images": images}
     (folder / "truth.json").write_text(json.dumps(truth, indent=1) + "\n")
     return truth
+
+
+def _facts(things: Sequence[Thing]) -> list[dict[str, object]]:
+    return [{"name": thing.name, "box": list(thing.box)} for thing in things]
 
 
 def _wanted(theme: Theme, rng: Random, settings: WorldSettings) -> list[tuple[str, float]]:
