@@ -1,4 +1,4 @@
-"""Trains the bundled tiny teacher on the drawn world: `python -m demo.train_teacher --out DIR`."""
+"""Trains the bundled tiny teacher on the drawn world: `python -m demo.train_teacher`."""
 
 import argparse
 import json
@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from demo import captions
+from demo.measure import measure
 from demo.views import StoredScene, store_scenes, view_batch
 from demo.world import TEACHER_SEEDS, WORLD
+from models.teacher import load_teacher
 from models.tokens import WordTokenizer
 
 CONTEXT = 16
+CHECK_SEED, CHECK_SCENES = TEACHER_SEEDS[1], 1000
 PIXEL_MEAN = PIXEL_STD = 0.5  # as the ImageNet weights were trained
 LARGEST_SCALE = 100.0  # CLIP's own bound on its logit scale
 FROZEN_BLOCKS = 2  # of seven; edges and colours need not be learnt again
@@ -182,7 +186,7 @@ def save_teacher(model: CLIP, config: dict[str, Any], folder: Path) -> None:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Train the bundled tiny teacher.")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("models/weights/tiny"))
     recipe = Recipe()
     for name, value in asdict(recipe).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
@@ -192,13 +196,34 @@ def main() -> None:
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
     started = time.monotonic()
+    model, config = _trained(recipe)
+    save_teacher(model, config, folder)
+    _write_report(folder, recipe, seconds=time.monotonic() - started)
+
+
+def _trained(recipe: Recipe) -> tuple[CLIP, dict[str, Any]]:
     settings = replace(WORLD, weights=captions.FREQUENCY)
     scenes = store_scenes(recipe.seed, recipe.scenes, settings, processes=recipe.threads)
-    print(f"{len(scenes)} scenes drawn in {time.monotonic() - started:.0f} s", flush=True)
     config = model_config(captions.words())
     model = new_model(config)
     train(model, scenes, recipe)
-    save_teacher(model.eval(), config, folder)
+    return model.eval(), config
+
+
+def _write_report(folder: Path, recipe: Recipe, *, seconds: float) -> None:
+    """How the weights in the folder were made, and what they can do as they are stored."""
+    scenes = store_scenes(CHECK_SEED, CHECK_SCENES, WORLD, processes=recipe.threads)
+    report = {
+        "command": "python -m demo.train_teacher",
+        "recipe": asdict(recipe),
+        "seconds": round(seconds),
+        "versions": {name: version(name) for name in ("torch", "timm", "open_clip_torch")},
+        "check_seed": CHECK_SEED,
+        "figures": asdict(measure(load_teacher(f"local-dir:{folder}"), scenes)),
+    }
+    text = json.dumps(report, indent=1) + "\n"
+    (folder / "training.json").write_text(text)
+    print(text)
 
 
 if __name__ == "__main__":
