@@ -21,9 +21,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-#: Exit codes beside 0 and click's 2 for a wrong command line.
-EXIT_FAILED, EXIT_UNREACHABLE, EXIT_CANCELLED = 1, 3, 4
-
 
 class LaneName(StrEnum):
     """Which work a worker takes."""
@@ -123,6 +120,49 @@ def worker(
     os.execv(sys.executable, command)  # noqa: S606 - Celery takes over this process
 
 
+@app.command()
+def run(
+    folder: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, readable=True, help="The images.")
+    ],
+    *,
+    classes: Annotated[
+        str, typer.Option(help="What to look for: cat,dog,bus or @FILE with a name per line.")
+    ],
+    preset: Annotated[
+        str | None, typer.Option(help="paper, released, balanced, fast, offline or tiny.")
+    ] = None,
+    config: Annotated[
+        list[str] | None, typer.Option(help="A setting of the method, name=value; repeat for more.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where labels and student go.")] = Path("ccd-out"),
+    url: Annotated[
+        str | None,
+        typer.Option(envvar="CCD_URL", help="The service; else one that runs here, or a new one."),
+    ] = None,
+) -> None:
+    """Label a folder and train a student: the whole journey.
+
+    Exit codes: 0 done, 1 the job failed, 2 wrong command line or refused request, 3 no service,
+    4 the job was cancelled, 130 interrupted (a job that was sent goes on). Ctrl-C asks whether to
+    cancel the job; where nobody can be asked it is cancelled.
+    """
+    from rich.console import Console
+
+    from app.run_command import Order, parse_classes, parse_config
+    from app.run_command import run as run_order
+
+    order = Order(
+        folder=folder.resolve(),
+        classes=parse_classes(classes),
+        preset=preset,
+        config=parse_config(config or ()),
+        out=out,
+        url=url,
+    )
+    raise typer.Exit(run_order(order, _settings(), Console()))
+
+
 def main() -> None:
     """The console script `ccd`."""
     app()
@@ -162,7 +202,7 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _fail(message: str, *, code: int = EXIT_FAILED) -> NoReturn:
+def _fail(message: str, *, code: int = 1) -> NoReturn:
     print(f"ccd: {message}", file=sys.stderr)
     raise typer.Exit(code)
 

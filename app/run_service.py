@@ -1,0 +1,86 @@
+"""The service that `ccd run` talks to: one that is there, or one started for the purpose."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from app.children import start_child, stop_child, tail
+from app.client import Client, Unreachable
+from app.standalone import SERVICE_FILE
+from workers.settings import Settings
+
+#: Where a service listens unless told otherwise.
+USUAL_URL = "http://127.0.0.1:8000"
+#: How long our own service may take to be ready and to stop, in seconds.
+START_SECONDS, STOP_SECONDS = 120.0, 50.0
+
+
+@contextmanager
+def ready_service(
+    url: str | None, folder: Path, settings: Settings, say: Callable[[str], None]
+) -> Iterator[Client]:
+    """The service at `url`, else one that runs here, else one of our own that may read `folder`.
+
+    Raises:
+        Unreachable: there is none at `url`, or none could be started.
+    """
+    if url is not None:
+        with Client(url) as client:
+            if not client.is_ready():
+                raise Unreachable(f"no service is ready at {url}")
+            yield client
+        return
+    for running in (_written_url(settings), USUAL_URL):
+        with Client(running) as client:
+            if client.is_ready():
+                yield client
+                return
+    with _own_service(folder, settings, say) as own, Client(own) as client:
+        yield client
+
+
+@contextmanager
+def _own_service(folder: Path, settings: Settings, say: Callable[[str], None]) -> Iterator[str]:
+    """A service for this one run; its data folder stays, so that a later run reuses its work."""
+    say(f"no service is running: one is started for this run, data in {settings.data}")
+    log = settings.data / "logs" / "serve.log"
+    command = [sys.executable, "-m", "app.cli", "serve", "--port", "0"]
+    service = start_child(
+        [*command, "--host", "127.0.0.1", "--allow", folder, "--data", settings.data],
+        log=log,
+    )
+    try:
+        yield _await_service(service, settings, log=log)
+    finally:
+        say("the service of this run stops")
+        stop_child(service, seconds=STOP_SECONDS)
+
+
+def _await_service(service: subprocess.Popen[bytes], settings: Settings, *, log: Path) -> str:
+    gives_up_at = time.monotonic() + START_SECONDS
+    while _written_pid(settings) != service.pid:
+        if service.poll() is not None or time.monotonic() > gives_up_at:
+            raise Unreachable(f"the service did not start; the end of {log}:\n{tail(log)}")
+        time.sleep(0.1)
+    return _written_url(settings)
+
+
+def _written(settings: Settings) -> dict[str, Any]:
+    """What a running service wrote into its data folder."""
+    try:
+        return dict(json.loads((settings.data / SERVICE_FILE).read_text()))
+    except (OSError, json.JSONDecodeError):
+        return {}
+
+
+def _written_url(settings: Settings) -> str:
+    return str(_written(settings).get("url", USUAL_URL))
+
+
+def _written_pid(settings: Settings) -> int | None:
+    return _written(settings).get("pid")

@@ -1,0 +1,135 @@
+"""The parts of `ccd run` that need no service."""
+
+import io
+import json
+import os
+import zipfile
+
+import pytest
+import typer
+from rich.console import Console
+
+from app.client import _zipped, folder_files
+from app.run_command import Order, parse_classes, parse_config
+from app.run_display import RunDisplay, class_table, clock, describe_progress
+
+
+def shown(renderable):
+    console = Console(file=io.StringIO(), width=100)
+    console.print(renderable)
+    return console.file.getvalue()
+
+
+def test_classes_are_split_at_commas():
+    assert parse_classes("cat, dining table,,bus ") == ["cat", "dining table", "bus"]
+
+
+def test_classes_may_stand_in_a_file_one_per_line(tmp_path):
+    (tmp_path / "names.txt").write_text("cat\n\nsalt, pepper\n")
+
+    assert parse_classes(f"@{tmp_path / 'names.txt'}") == ["cat", "salt, pepper"]
+
+
+def test_settings_are_read_as_json_where_they_are_json():
+    pairs = [
+        "alpha=0.2",
+        "student=resnet18",
+        "background=false",
+        'templates=["a {}"]',
+        "teacher=a=b",
+    ]
+
+    assert parse_config(pairs) == {
+        "alpha": 0.2,
+        "student": "resnet18",
+        "background": False,
+        "templates": ["a {}"],
+        "teacher": "a=b",
+    }
+
+
+@pytest.mark.parametrize("pair", ["alpha", "=1"])
+def test_a_setting_without_name_or_value_is_refused(pair):
+    with pytest.raises(typer.BadParameter, match="name=value"):
+        parse_config([pair])
+
+
+def test_a_request_names_a_preset_only_where_one_was_asked_for(tmp_path):
+    order = Order(folder=tmp_path, classes=["cat"], out=tmp_path)
+
+    assert order.request({"dataset_id": "ds_1"}) == {
+        "classes": ["cat"],
+        "config": {},
+        "dataset_id": "ds_1",
+    }
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / ".cache").mkdir()
+    for name in ("b.jpg", "deep/er/a.png", ".cache/thumb.jpg", ".DS_Store"):
+        (tmp_path / name).write_bytes(name.encode() * 1000)
+    with open(os.fsencode(tmp_path) + b"/\xff.jpg", "wb") as file:  # noqa: PTH123 (bytes)
+        file.write(b"odd")
+    return tmp_path
+
+
+def test_hidden_files_are_not_sent(folder):
+    sent = [os.fsencode(path.relative_to(folder)) for path in folder_files(folder)]
+
+    assert sent == [b"b.jpg", b"\xff.jpg", b"deep/er/a.png"]
+
+
+def test_the_zip_made_on_the_way_holds_every_file(folder):
+    counted = []
+
+    archive = zipfile.ZipFile(io.BytesIO(b"".join(_zipped(folder, counted.append))))
+
+    assert archive.testzip() is None
+    assert {name: archive.read(name) for name in archive.namelist()} == {
+        "b.jpg": b"b.jpg" * 1000,
+        "deep/er/a.png": b"deep/er/a.png" * 1000,
+        "\\xff.jpg": b"odd",
+    }
+    assert sum(counted) == 5 * 1000 + 13 * 1000 + 3
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (65.4, "1:05"), (7200, "2:00:00")])
+def test_time_is_told_as_on_a_clock(seconds, text):
+    assert clock(seconds) == text
+
+
+def test_progress_tells_only_what_is_known():
+    known = {"done": 1200, "total": 4000, "rate_per_second": 35.12, "eta_seconds": 80}
+
+    assert describe_progress(known) == "1,200/4,000  35.1 images/s  1:20 left"
+    assert describe_progress({"total": 0, "rate_per_second": None, "eta_seconds": None}) == ""
+
+
+def test_without_a_terminal_a_phase_is_one_line():
+    console = Console(file=io.StringIO())
+    with RunDisplay(console) as display:
+        for percent in (0, 1, 2):
+            display.show("embed", percent)
+        display.show("train", 50, "3/9")
+
+    assert console.file.getvalue().splitlines() == [
+        "embed          0.0 %",
+        "train         50.0 %  3/9",
+    ]
+
+
+def test_the_table_counts_labels_and_averages_scores(tmp_path):
+    rows = [
+        {"labels": ["cat"], "scores": {"cat": 0.9, "bus": 0.1}},
+        {"labels": ["cat", "bus"], "scores": {"cat": 0.7, "bus": 0.5}},
+    ]
+    labels = tmp_path / "labels.ndjson"
+    labels.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    table = shown(class_table(labels, ["cat", "bus"], {"cat": 0.65, "bus": None}))
+
+    lines = [line.replace("│", " ").split() for line in table.splitlines()]
+    assert ["cat", "2", "0.800", "0.650"] in lines
+    assert ["bus", "1", "0.300", "none"] in lines
