@@ -1,0 +1,48 @@
+"""The files that a job makes, under the names that users see."""
+
+from collections.abc import Iterator
+
+from app.downloads import StoredFile, stored_file
+from app.labels import student_id_of
+from workers.files import MANIFEST, SKIPPED, DataFolder
+from workers.jobs import Record
+from workers.store import Store
+
+STUDENT_FILES = ("student.safetensors", "student.json")
+DATASET_FILES = (MANIFEST, SKIPPED)
+#: What a phase leaves that users may want; columns are in the order of the fact `class_order`.
+PHASE_FILES = {
+    "debias": "labels.safetensors",
+    "localize": "views.safetensors",
+    "update": "labels.safetensors",
+    "score": "scores.safetensors",
+}
+#: Phases whose units are epochs: `<phase>-<digest>` has its weights in `weights-<digest>`.
+EPOCH_PHASES = ("warm_up", "train")
+
+
+def artifacts_of(record: Record, *, store: Store, data: DataFolder) -> list[StoredFile]:
+    """What is there now: student, lists, stage files and the epochs that were kept."""
+    found = [
+        *(stored_file(data.student(student_id_of(record.id)), file) for file in STUDENT_FILES),
+        *(stored_file(data.dataset(record.request["dataset_id"]), file) for file in DATASET_FILES),
+        *_phase_files(store.outputs(record.id), data),
+    ]
+    return [stored for stored in found if stored is not None]
+
+
+def student_weights(job: Record, data: DataFolder) -> StoredFile | None:
+    """The file of a job's student."""
+    return stored_file(data.student(student_id_of(job.id)), STUDENT_FILES[0])
+
+
+def _phase_files(
+    outputs: dict[tuple[str, int], str], data: DataFolder
+) -> Iterator[StoredFile | None]:
+    for (phase, unit), folder in sorted(outputs.items()):
+        name = f"{phase}-{unit}.safetensors"
+        if phase in PHASE_FILES:
+            yield stored_file(data.phase(folder), PHASE_FILES[phase], name=name)
+        elif phase in EPOCH_PHASES:
+            digest = folder.partition("-")[2]
+            yield stored_file(data.phase(f"weights-{digest}"), "state.safetensors", name=name)

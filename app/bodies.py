@@ -1,0 +1,88 @@
+"""Request bodies of calls that take JSON or files."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from anyio.to_thread import run_sync
+from fastapi import Request
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from app.deps import Services
+from app.errors import Problem, invalid
+from app.schemas import MaxBadFraction
+from app.text import Name
+from app.uploads import Upload, is_json, is_multipart, receive_upload, upload_folder
+from workers.jobs import Record
+
+Body = TypeVar("Body", bound=BaseModel)
+
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
+_FRACTION: TypeAdapter[float] = TypeAdapter(MaxBadFraction)
+
+
+async def read_json(request: Request, kind: type[Body]) -> Body:
+    """The JSON body as `kind`.
+
+    Raises:
+        Problem: it is no JSON.
+        ValidationError: it is no `kind`.
+    """
+    text = await request.body()
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Problem("malformed_request", f"the body is not JSON: {error}") from error
+    return kind.model_validate(content)
+
+
+async def submit_json_or_files(
+    request: Request,
+    services: Services,
+    kind: type[Body],
+    *,
+    from_json: Callable[[Body], Record],
+    from_upload: Callable[[Upload, Path], Record],
+) -> Record:
+    """Read the body, whichever it is, and submit what it asks for.
+
+    Raises:
+        Problem: it is neither JSON nor multipart, or breaks the rules of what it is.
+        ValidationError: fields are wrong.
+    """
+    if is_json(request):
+        body = await read_json(request, kind)
+        return await run_sync(from_json, body)
+    if not is_multipart(request):
+        raise Problem(
+            "unsupported_media_type", "send application/json, or multipart/form-data with files"
+        )
+    async with upload_folder(services.data) as folder:
+        upload = await receive_upload(
+            request, folder, data=services.data, max_bytes=services.settings.max_upload_bytes
+        )
+        return await run_sync(from_upload, upload, folder)
+
+
+def text_fields(upload: Upload, known: set[str]) -> dict[str, Any]:
+    """The text fields of an upload, checked as in a JSON body.
+
+    Raises:
+        Problem: a field is unknown.
+        ValidationError: a field is wrong.
+    """
+    for field in upload.fields.keys() - known:
+        raise invalid(f"/{field}", "is not a field of this request")
+    found: dict[str, Any] = {}
+    for field, adapter in (("name", _NAME), ("max_bad_fraction", _FRACTION)):
+        if field in upload.fields:
+            found[field] = _validated(adapter, field, upload.fields[field])
+    return found
+
+
+def _validated(adapter: TypeAdapter[Any], field: str, text: str) -> Any:
+    try:
+        return adapter.validate_python(text)
+    except ValidationError as error:
+        raise invalid(f"/{field}", f"{error.errors()[0]['msg']}, is {text[:80]!r}") from error

@@ -1,0 +1,355 @@
+"""Every error the API answers: one table of codes, one body (problem details, RFC 9457)."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+
+from models.config import ConfigError
+from workers.archives import ArchiveRejected, UnsupportedArchive
+from workers.files import DiskFull
+from workers.paths import PathNotAllowed
+from workers.store import BadCursor, DatasetInUse, RecordNotFound
+
+log = structlog.get_logger()
+
+MEDIA_TYPE = "application/problem+json"
+#: Seconds after which a client may try again when Redis does not answer.
+RETRY_AFTER_SECONDS = 5
+#: A wrong value is repeated in the answer up to this many characters.
+MAX_SHOWN_CHARACTERS = 80
+#: Type of the pydantic errors that app/schemas.py raises: their message is whole.
+REFUSED = "refused"
+#: What the prefix of an id stands for.
+NOUNS = {"ds": "dataset", "job": "job", "stu": "student", "pred": "prediction"}
+
+
+class FieldError(BaseModel):
+    """One wrong field: where it stands in the body, and why it is refused."""
+
+    pointer: str
+    reason: str
+
+
+class ProblemBody(BaseModel):
+    """The body of every error."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    errors: list[FieldError] | None = None
+
+
+@dataclass(frozen=True)
+class ProblemKind:
+    """What one code means."""
+
+    status: int
+    title: str
+    explanation: str
+
+
+KINDS: dict[str, ProblemKind] = {
+    "archive_rejected": ProblemKind(
+        422,
+        "The archive was rejected",
+        "A member of the zip file has a name that leads outside, is a link, is encrypted, or the "
+        "archive is over the limits on size or count. The detail names the member.",
+    ),
+    "artifact_corrupt": ProblemKind(
+        500,
+        "A stored file is damaged",
+        "The file no longer has the checksum it was written with, so it is not served. "
+        "Run the job again.",
+    ),
+    "artifact_not_found": ProblemKind(
+        404,
+        "No such artifact",
+        "The job has no file of this name, or not yet. GET .../artifacts lists what is there.",
+    ),
+    "bad_range": ProblemKind(
+        400,
+        "The Range header cannot be read",
+        "Write it as `bytes=first-last`, `bytes=first-` or `bytes=-count`.",
+    ),
+    "body_too_large": ProblemKind(
+        413,
+        "The request is too large",
+        "A JSON body may have 1 MiB; an upload may have what the setting CCD_MAX_UPLOAD_BYTES "
+        "allows.",
+    ),
+    "dataset_failed": ProblemKind(
+        409,
+        "The dataset could not be registered",
+        "No job or prediction can run on a dataset whose registration failed. Its `error` says "
+        "why; make a new dataset.",
+    ),
+    "dataset_deleted": ProblemKind(
+        410,
+        "The dataset was deleted",
+        "The rows of this answer belong to a dataset that has been deleted since.",
+    ),
+    "dataset_in_use": ProblemKind(
+        409,
+        "The dataset is in use",
+        "A job or prediction that has not finished reads this dataset. Wait for it or cancel it.",
+    ),
+    "dataset_not_found": ProblemKind(
+        404, "No such dataset", "There is no dataset with this id, or it was deleted."
+    ),
+    "disk_full": ProblemKind(
+        507,
+        "The disk is full",
+        "The data folder has no room for this. Nothing was kept of the request; free some space "
+        "and send it again.",
+    ),
+    "internal_error": ProblemKind(
+        500,
+        "Something went wrong inside",
+        "A fault of the service. Its log has the details under the request id.",
+    ),
+    "invalid_request": ProblemKind(
+        422,
+        "The request has wrong fields",
+        "Each entry of `errors` points at one field and says what is wrong and what is allowed.",
+    ),
+    "job_finished": ProblemKind(409, "The job has finished", "A finished job cannot be cancelled."),
+    "job_not_found": ProblemKind(404, "No such job", "There is no job with this id."),
+    "malformed_request": ProblemKind(
+        400,
+        "The request cannot be read",
+        "The body breaks off or breaks the rules of its media type.",
+    ),
+    "method_not_allowed": ProblemKind(
+        405, "Not a method of this address", "The header Allow lists the methods there are."
+    ),
+    "not_found": ProblemKind(404, "No such address", "See /openapi.json for all calls."),
+    "not_ready": ProblemKind(
+        409,
+        "Not there yet",
+        "What was asked for is made by a phase that has not finished. The detail names it.",
+    ),
+    "path_not_allowed": ProblemKind(
+        403,
+        "The path is not allowed",
+        "The path is outside the folders of CCD_ALLOWED_ROOTS, leads out of them, does not exist "
+        "or cannot be read. Which of these is not told.",
+    ),
+    "prediction_not_found": ProblemKind(
+        404, "No such prediction", "There is no prediction with this id."
+    ),
+    "range_not_satisfiable": ProblemKind(
+        416, "The range is outside the file", "The header Content-Range tells the file's size."
+    ),
+    "redis_unavailable": ProblemKind(
+        503,
+        "The job store does not answer",
+        "Redis is down, restarting or out of memory. Nothing is lost; try again.",
+    ),
+    "request_refused": ProblemKind(
+        400, "The request was refused", "The status and the detail say why."
+    ),
+    "service_not_ready": ProblemKind(
+        503,
+        "The service is not ready",
+        "Redis does not answer, or the data folder cannot be written. The detail says which.",
+    ),
+    "student_not_found": ProblemKind(
+        404,
+        "No such student",
+        "There is no student with this id, or its job has not succeeded.",
+    ),
+    "unsupported_archive": ProblemKind(415, "Not a zip file", "Only zip archives are taken."),
+    "unsupported_media_type": ProblemKind(
+        415,
+        "Not a media type of this call",
+        "Send application/json, or multipart/form-data where files are uploaded.",
+    ),
+    "upload_stalled": ProblemKind(
+        408, "The upload stalled", "No byte of the body came for too long. Send it again."
+    ),
+}
+
+#: What the framework raises by itself, by status.
+FRAMEWORK_CODES = {
+    400: "malformed_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+}
+
+
+class Problem(Exception):
+    """An answer that is an error: a code of `KINDS` and what happened this time."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.code, self.detail, self.errors = code, detail, list(errors)
+        self.headers = dict(headers or {})
+
+
+def invalid(pointer: str, reason: str) -> Problem:
+    """The problem of one wrong field."""
+    errors = [FieldError(pointer=pointer, reason=reason)]
+    return Problem("invalid_request", _summary(errors), errors=errors)
+
+
+def shown(value: object) -> str:
+    """A wrong value as an error message repeats it: short, printable, valid UTF-8."""
+    text = repr(value).encode("utf-8", "backslashreplace").decode()
+    if len(text) > MAX_SHOWN_CHARACTERS:
+        return text[: MAX_SHOWN_CHARACTERS - 3] + "..."
+    return text
+
+
+def problem_response(problem: Problem, request_id: str, *, status: int | None = None) -> Response:
+    """`problem` as an answer; `status` overrides the one of its code."""
+    kind = KINDS[problem.code]
+    body = ProblemBody(
+        type=f"/problems/{problem.code}",
+        title=kind.title,
+        status=status or kind.status,
+        detail=_printable(problem.detail),
+        code=problem.code,
+        request_id=request_id,
+        errors=[
+            FieldError(pointer=_printable(e.pointer), reason=_printable(e.reason))
+            for e in problem.errors
+        ]
+        or None,
+    )
+    return Response(
+        body.model_dump_json(exclude_none=True),
+        status_code=body.status,
+        headers={"Cache-Control": "no-store", **problem.headers},
+        media_type=MEDIA_TYPE,
+    )
+
+
+def request_id_of(request: Request) -> str:
+    """The id that the middleware gave this request."""
+    return str(request.state.request_id)
+
+
+def pointer_of(location: Sequence[str | int]) -> str:
+    """JSON pointer of a place in the body; header, query and path fields keep their kind."""
+    parts = [str(part).replace("~", "~0").replace("/", "~1") for part in location]
+    if parts and parts[0] == "body":
+        parts = parts[1:]
+    return "".join(f"/{part}" for part in parts)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Make every error of `app` a problem."""
+    for kind, to_problem in DOMAIN.items():
+        app.add_exception_handler(kind, _handler(to_problem))
+    app.add_exception_handler(HTTPException, _framework_error)
+
+
+def _summary(errors: Sequence[FieldError]) -> str:
+    """The first wrong field, and how many more there are."""
+    first = errors[0]
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"{first.pointer or 'the body'}: {first.reason}{more}"
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _handler(
+    to_problem: Callable[[Any], Problem],
+) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def answer(request: Request, error: Exception) -> Response:
+        return problem_response(to_problem(error), request_id_of(request))
+
+    return answer
+
+
+async def _framework_error(request: Request, error: Exception) -> Response:
+    """What Starlette or FastAPI raised by itself: no route, wrong method, unreadable body."""
+    assert isinstance(error, HTTPException)
+    code = FRAMEWORK_CODES.get(error.status_code, "request_refused")
+    problem = Problem(code, str(error.detail), headers=error.headers)
+    return problem_response(problem, request_id_of(request), status=error.status_code)
+
+
+def _wrong_fields(error: RequestValidationError | ValidationError) -> Problem:
+    if any(isinstance(found.get("input"), bytes) for found in error.errors()):
+        return Problem("unsupported_media_type", "send application/json")
+    errors = [_field_error(found) for found in error.errors()]
+    if any(found["type"] == "json_invalid" for found in error.errors()):
+        return Problem("malformed_request", errors[0].reason)
+    return Problem("invalid_request", _summary(errors), errors=errors)
+
+
+def _field_error(found: Mapping[str, Any]) -> FieldError:
+    reason = str(found["msg"])
+    if found["type"] == "json_invalid":
+        reason = f"the body is not JSON: {found.get('ctx', {}).get('error', reason)}"
+    elif found["type"] == "extra_forbidden":
+        reason = "is not a field of this request"
+    elif "input" in found and found["type"] not in ("missing", REFUSED):
+        reason = f"{reason}, is {shown(found['input'])}"
+    return FieldError(pointer=pointer_of(found["loc"]), reason=reason)
+
+
+def _wrong_config(error: ConfigError) -> Problem:
+    pointer = "/preset" if error.field == "preset" else f"/config/{error.field}"
+    return invalid(pointer, str(error))
+
+
+def _no_record(error: RecordNotFound) -> Problem:
+    noun = NOUNS.get(error.id.partition("_")[0], "dataset")
+    return Problem(f"{noun}_not_found", f"there is no {noun} {shown(error.id)}")
+
+
+def _store_silent(error: redis.RedisError) -> Problem:
+    log.warning("redis.unavailable", error=str(error))
+    return Problem(
+        "redis_unavailable",
+        "the job store does not answer; nothing is lost, try again",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    )
+
+
+def _as(code: str) -> Callable[[Exception], Problem]:
+    return lambda error: Problem(code, str(error))
+
+
+#: What each error of the lower halves becomes.
+DOMAIN: dict[type[Exception], Callable[[Any], Problem]] = {
+    ArchiveRejected: _as("archive_rejected"),
+    BadCursor: lambda error: invalid("/query/cursor", str(error)),
+    ConfigError: _wrong_config,
+    DatasetInUse: _as("dataset_in_use"),
+    DiskFull: _as("disk_full"),
+    PathNotAllowed: _as("path_not_allowed"),
+    Problem: lambda problem: problem,
+    RecordNotFound: _no_record,
+    RequestValidationError: _wrong_fields,
+    UnsupportedArchive: _as("unsupported_archive"),
+    ValidationError: _wrong_fields,
+    # Redis is away, stalls, or has no memory left for a write.
+    redis.ConnectionError: _store_silent,
+    redis.TimeoutError: _store_silent,
+    redis.exceptions.OutOfMemoryError: _store_silent,
+    redis.ReadOnlyError: _store_silent,
+}

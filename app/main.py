@@ -1,0 +1,69 @@
+"""The API: routes, error table, and what lives as long as the process."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI
+
+from app import openapi
+from app.deps import Services
+from app.errors import add_error_handlers
+from app.middleware import BodyCap, RequestId
+from app.routes import artifacts, datasets, health, jobs, labels, predictions, problems, students
+from app.schemas import DatasetCreate, PredictionCreate
+from app.security import SecurityHeaders
+from workers.files import DataFolder
+from workers.queue import make_celery, ring
+from workers.reaper import Reaper
+from workers.settings import Settings
+from workers.store import open_store
+
+ROUTERS = (datasets, jobs, labels, artifacts, students, predictions, health, problems)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application; Redis need not answer yet."""
+    app = FastAPI(
+        title="ccd-service",
+        summary="A folder of images and class names in; labels and a trained classifier out.",
+        version=_version(),
+        lifespan=partial(_lifespan, settings=settings),
+        # The pages load scripts from elsewhere; /openapi.json is all that is needed.
+        docs_url=None,
+        redoc_url=None,
+    )
+    for routes in ROUTERS:
+        app.include_router(routes.router)
+    add_error_handlers(app)
+    # The last one added is the outermost.
+    app.add_middleware(BodyCap)
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(RequestId)
+    openapi.describe(app, DatasetCreate, PredictionCreate)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI, *, settings: Settings) -> AsyncIterator[None]:
+    """Opened in order, closed in reverse: store, doorbell, reaper."""
+    async with AsyncExitStack() as stack:
+        data = DataFolder(settings.data)
+        data.create()
+        store = open_store(settings)
+        stack.callback(store.redis.close)
+        celery = make_celery(settings)
+        stack.callback(celery.close)
+        reaper = Reaper(store, settings, ring=partial(ring, celery), sweep=data.sweep)
+        reaper.start()
+        stack.callback(reaper.stop)
+        app.state.services = Services(settings, store, data, partial(ring, celery))
+        yield
+
+
+def _version() -> str:
+    try:
+        return version("ccd-service")
+    except PackageNotFoundError:  # run from a checkout that was not installed
+        return "0"

@@ -1,0 +1,104 @@
+"""What wraps every request: its id, the last answer to an unknown error, the body's cap."""
+
+import re
+import secrets
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import Problem, problem_response
+
+log = structlog.get_logger()
+
+#: A JSON body may have this many bytes.
+MAX_BODY_BYTES = 1 << 20
+#: An id that a client sends is taken over if it looks like this.
+CLIENT_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class RequestId:
+    """Gives every request an id, and an error that nobody caught an answer.
+
+    The outermost layer, so that the answer to an unknown error has the id and the headers too.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        started = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception:
+                log.exception("request.failed", method=scope["method"], path=scope["path"])
+                if started:
+                    raise  # the client sees a broken answer, as it must
+                problem = Problem("internal_error", f"the service's log knows it as {request_id}")
+                await problem_response(problem, request_id)(scope, receive, send_with_id)
+
+
+class BodyCap:
+    """Refuses a body over the cap while it is read: declared or counted, chunked or not.
+
+    The cap is `MAX_BODY_BYTES` unless the route raises it with `raise_body_cap`.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        state = scope.setdefault("state", {})
+        state["body_cap"] = MAX_BODY_BYTES
+        declared = _declared_length(scope)
+        received = 0
+
+        async def receive_counted() -> Message:
+            nonlocal received
+            if declared > state["body_cap"]:
+                raise _too_large(state["body_cap"])
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > state["body_cap"]:
+                raise _too_large(state["body_cap"])
+            return message
+
+        await self._app(scope, receive_counted, send)
+
+
+def raise_body_cap(scope: Scope, max_bytes: int) -> None:
+    """Allow the body of this request `max_bytes`; call it before the body is read."""
+    scope["state"]["body_cap"] = max_bytes
+
+
+def _too_large(cap: int) -> HTTPException:
+    # FastAPI lets its own exceptions through where it reads a body, and hides all others.
+    return HTTPException(413, f"the body has more than the {cap:,} bytes allowed")
+
+
+def _declared_length(scope: Scope) -> int:
+    length = Headers(scope=scope).get("content-length", "")
+    return int(length) if length.isdecimal() else 0
+
+
+def _request_id(scope: Scope) -> str:
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if CLIENT_REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(8)}"

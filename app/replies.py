@@ -1,0 +1,200 @@
+"""Records as the API shows them."""
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import Response
+
+from app.conditional import is_unchanged
+from app.errors import invalid, shown
+from workers.jobs import Kind, Record, Status
+from workers.store import Store
+
+#: Seconds after which a client should look again at work that goes on.
+POLL_SECONDS = 2
+#: Pages of the store that one page of an answer may look through for what it wants.
+MAX_SCANS = 50
+
+_DATASET_STATUS = {
+    Status.QUEUED: "registering",
+    Status.RUNNING: "registering",
+    Status.CANCELLING: "registering",
+    Status.SUCCEEDED: "ready",
+    Status.FAILED: "failed",
+    Status.CANCELLED: "failed",
+}
+
+
+def dataset_reply(record: Record) -> dict[str, Any]:
+    facts = record.facts
+    return {
+        "id": record.id,
+        "name": record.request.get("name"),
+        "source": _source(record.request["source"]),
+        "status": _DATASET_STATUS[record.status],
+        "counts": facts.get("counts"),
+        "bytes": facts.get("bytes"),
+        "formats": facts.get("formats"),
+        "images_digest": facts.get("images_digest"),
+        "progress": _progress(record),
+        "error": _error(record),
+        **_times(record),
+    }
+
+
+def job_reply(record: Record, position: int | None) -> dict[str, Any]:
+    """`position` in the queue, where it stands in it."""
+    request, facts = record.request, record.facts
+    return {
+        "id": record.id,
+        "name": request["name"],
+        "dataset_id": request["dataset_id"],
+        "classes": request["classes"],
+        "preset": request["preset"],
+        "config": request["config"],
+        "metadata": request["metadata"],
+        **_state(record),
+        "queue": {"position": position} if record.status is Status.QUEUED else None,
+        "counts": facts.get("counts", {}),
+        "warnings": facts.get("warnings", []),
+        "student_id": facts.get("student_id"),
+        "metrics": facts.get("metrics", {}),
+        **_times(record),
+    }
+
+
+def prediction_reply(record: Record) -> dict[str, Any]:
+    """A prediction without its rows."""
+    request = record.request
+    return {
+        "id": record.id,
+        "student_id": request["student_id"],
+        "dataset_id": request["dataset_id"],
+        "name": request["name"],
+        **_state(record),
+        **_times(record),
+        "data": None,
+        "next_cursor": None,
+    }
+
+
+def position_of(record: Record, store: Store) -> int | None:
+    return store.queue_position(record.id) if record.status is Status.QUEUED else None
+
+
+def json_reply(
+    content: object, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """`content` as JSON."""
+    body = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Response(body, status, headers, "application/json")
+
+
+def polled_reply(
+    content: object, record: Record, *, if_none_match: str | None, mark: str = ""
+) -> Response:
+    """One record, with what a client needs that looks at it again and again.
+
+    `mark` is whatever else the content depends on, beyond the version of the record.
+    """
+    etag = f'"{record.version}{mark}"'
+    headers = {"ETag": etag, "Cache-Control": "private, no-cache", **retry_after(record)}
+    if is_unchanged(if_none_match, etag):
+        return Response(status_code=304, headers=headers)
+    return json_reply(content, headers=headers)
+
+
+def accepted_reply(content: object, record: Record, location: str) -> Response:
+    """Work was accepted: 202, where to look, and when."""
+    return json_reply(content, status=202, headers={"Location": location, **retry_after(record)})
+
+
+def retry_after(record: Record) -> dict[str, str]:
+    return {} if record.status.is_final else {"Retry-After": str(POLL_SECONDS)}
+
+
+def page_of(
+    store: Store,
+    kind: Kind,
+    *,
+    limit: int,
+    cursor: str | None,
+    keep: Callable[[Record], bool] = lambda _: True,
+) -> tuple[list[Record], str | None]:
+    """Records that `keep` wants, newest first, and the cursor of the next page.
+
+    A page may be short, even empty, and still have a next one: the search has its limit too.
+    """
+    found: list[Record] = []
+    for _ in range(MAX_SCANS):
+        records, cursor = store.list(kind, limit=limit - len(found), cursor=cursor)
+        found += filter(keep, records)
+        if cursor is None or len(found) == limit:
+            break
+    return found, cursor
+
+
+def write_cursor(position: int) -> str:
+    """The cursor of rows that begin at `position` of a file."""
+    return base64.urlsafe_b64encode(f"at:{position}".encode()).decode().rstrip("=")
+
+
+def read_cursor(cursor: str | None) -> int:
+    """The position that `write_cursor` wrote; 0 without one."""
+    if cursor is None:
+        return 0
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
+        mark, _, position = text.partition(":")
+        if mark == "at" and position.isdecimal() and len(position) <= 18:
+            return int(position)
+    except (binascii.Error, ValueError):
+        pass
+    raise invalid("/query/cursor", f"is no next_cursor of this list, is {shown(cursor)}")
+
+
+def _source(source: Mapping[str, Any]) -> dict[str, Any]:
+    """As it was given: where an upload lay on disk is nobody's business."""
+    is_upload = source["kind"] != "folder"
+    return {key: value for key, value in source.items() if not (is_upload and key == "path")}
+
+
+def _state(record: Record) -> dict[str, Any]:
+    return {
+        "status": str(record.status),
+        "terminal": record.status.is_final,
+        "phase": record.phase,
+        "progress": _progress(record),
+        "error": _error(record),
+    }
+
+
+def _progress(record: Record) -> dict[str, Any]:
+    progress = record.progress
+    return {
+        "phase": progress.phase,
+        "phase_index": progress.phase_index,
+        "phase_count": progress.phase_count,
+        "done": progress.done,
+        "total": progress.total,
+        "percent": progress.percent,
+        "rate_per_second": progress.rate_per_second,
+        "eta_seconds": progress.eta_seconds,
+        "updated_at": progress.updated_at,
+    }
+
+
+def _error(record: Record) -> dict[str, Any] | None:
+    return asdict(record.error) if record.error else None
+
+
+def _times(record: Record) -> dict[str, Any]:
+    return {
+        "created_at": record.created_at,
+        "started_at": record.started_at,
+        "finished_at": record.finished_at,
+    }

@@ -1,0 +1,193 @@
+"""Datasets: images that nobody has labelled, registered once and used by many jobs."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request, Response
+
+from app.bodies import submit_json_or_files, text_fields
+from app.deps import DEFAULT_PAGE, Cursor, Limit, ServicesDep
+from app.errors import Problem, invalid
+from app.openapi import json_or_files, problems
+from app.replies import (
+    accepted_reply,
+    dataset_reply,
+    json_reply,
+    page_of,
+    polled_reply,
+    read_cursor,
+    write_cursor,
+)
+from app.schemas import Dataset, DatasetCreate, DatasetPage, ImagePage, SkippedPage
+from app.submit import submit_folder, submit_upload
+from app.uploads import Upload
+from workers.files import MANIFEST, manifest_count, manifest_rows
+from workers.jobs import Kind, Record, Status
+from workers.store import IllegalMove
+
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+
+#: Columns of the manifest that users see.
+IMAGE_FIELDS = ("image_id", "path", "sha256", "bytes", "width", "height", "format", "notes")
+
+
+@router.post(
+    "",
+    status_code=202,
+    operation_id="create_dataset",
+    summary="Register a folder of the server, a zip file or uploaded images",
+    response_model=Dataset,
+    responses=problems(
+        "malformed_request",
+        "path_not_allowed",
+        "upload_stalled",
+        "body_too_large",
+        "unsupported_media_type",
+        "unsupported_archive",
+        "archive_rejected",
+        "disk_full",
+    ),
+    openapi_extra=json_or_files(DatasetCreate, files_field="files"),
+)
+async def create_dataset(request: Request, services: ServicesDep) -> Response:
+    """Every file is decoded once by a worker; `status` tells when the dataset is ready."""
+
+    def from_upload(upload: Upload, folder: Path) -> Record:
+        fields = text_fields(upload, {"name", "max_bad_fraction"})
+        return submit_upload(services, upload, folder, files_field="files", **fields)
+
+    record = await submit_json_or_files(
+        request,
+        services,
+        DatasetCreate,
+        from_json=lambda body: submit_folder(services, body),
+        from_upload=from_upload,
+    )
+    return accepted_reply(dataset_reply(record), record, f"/v1/datasets/{record.id}")
+
+
+@router.get(
+    "",
+    operation_id="list_datasets",
+    summary="List datasets, newest first",
+    response_model=DatasetPage,
+    responses=problems(),
+)
+def list_datasets(
+    services: ServicesDep, limit: Limit = DEFAULT_PAGE, cursor: Cursor = None
+) -> Response:
+    """Without those that a prediction registered for itself."""
+    records, next_cursor = page_of(
+        services.store, Kind.DATASET, limit=limit, cursor=cursor, keep=_is_listed
+    )
+    data = [dataset_reply(record) for record in records]
+    return json_reply({"data": data, "next_cursor": next_cursor})
+
+
+@router.get(
+    "/{dataset_id}",
+    operation_id="get_dataset",
+    summary="Get a dataset",
+    response_model=Dataset,
+    responses=problems("dataset_not_found"),
+)
+def get_dataset(
+    dataset_id: str,
+    services: ServicesDep,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """With an ETag: a client that has this version already gets 304."""
+    record = services.record(dataset_id, "ds")
+    return polled_reply(dataset_reply(record), record, if_none_match=if_none_match)
+
+
+@router.get(
+    "/{dataset_id}/images",
+    operation_id="list_images",
+    summary="List the images of a dataset",
+    response_model=ImagePage,
+    responses=problems("dataset_not_found", "not_ready"),
+)
+def list_images(
+    dataset_id: str, services: ServicesDep, limit: Limit = DEFAULT_PAGE, cursor: Cursor = None
+) -> Response:
+    """One row per accepted file, in the byte order of the paths."""
+    record = services.record(dataset_id, "ds")
+    if record.status is not Status.SUCCEEDED:
+        raise _not_ready(record, "images")
+    manifest = services.data.dataset(dataset_id) / MANIFEST
+    start = read_cursor(cursor)
+    rows = manifest_rows(manifest, start, start + limit)
+    has_more = start + len(rows) < manifest_count(manifest)
+    return json_reply(
+        {
+            "data": [{field: row[field] for field in IMAGE_FIELDS} for row in rows],
+            "next_cursor": write_cursor(start + len(rows)) if has_more else None,
+        }
+    )
+
+
+@router.get(
+    "/{dataset_id}/skipped",
+    operation_id="list_skipped_files",
+    summary="List the files of a dataset that cannot be used, and why",
+    response_model=SkippedPage,
+    responses=problems("dataset_not_found", "not_ready"),
+)
+def list_skipped_files(
+    dataset_id: str, services: ServicesDep, limit: Limit = DEFAULT_PAGE, cursor: Cursor = None
+) -> Response:
+    """Also of a dataset that failed because of them."""
+    record = services.record(dataset_id, "ds")
+    if not record.status.is_final:
+        raise _not_ready(record, "list of skipped files")
+    rows, end = _read_lines(services.data.skipped(dataset_id), read_cursor(cursor), limit)
+    return json_reply({"data": rows, "next_cursor": None if end is None else write_cursor(end)})
+
+
+@router.delete(
+    "/{dataset_id}",
+    status_code=204,
+    operation_id="delete_dataset",
+    summary="Delete a dataset",
+    responses=problems("dataset_not_found", "dataset_in_use"),
+)
+def delete_dataset(dataset_id: str, services: ServicesDep) -> Response:
+    """Its record, list and uploaded images; a folder on the server stays as it is.
+
+    What jobs made of it stays too.
+    """
+    services.record(dataset_id, "ds")
+    try:
+        services.store.delete(dataset_id)
+    except IllegalMove as error:
+        raise Problem("dataset_in_use", f"{dataset_id} is still being registered") from error
+    services.data.discard(services.data.of(Kind.DATASET, dataset_id))
+    return Response(status_code=204)
+
+
+def _is_listed(record: Record) -> bool:
+    return not record.request.get("hidden")
+
+
+def _not_ready(record: Record, wanted: str) -> Problem:
+    reply = dataset_reply(record)
+    return Problem(
+        "not_ready",
+        f"the {wanted} of {record.id} is made by phase register; it is {reply['status']}",
+    )
+
+
+def _read_lines(path: Path, start: int, limit: int) -> tuple[list[Any], int | None]:
+    """Up to `limit` JSON lines from byte `start` on, and where the next begins, None at the end."""
+    if not path.exists():  # it failed before a file was looked at
+        return [], None
+    with path.open("rb") as file:
+        file.seek(max(0, start - 1))
+        if start and file.read(1) != b"\n":
+            raise invalid("/query/cursor", f"is no next_cursor of this list, points to {start}")
+        lines = [line for _, line in zip(range(limit), file, strict=False)]
+        end = start + sum(map(len, lines))
+        has_more = bool(file.read(1))
+    return [json.loads(line) for line in lines], end if has_more else None

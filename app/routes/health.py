@@ -1,0 +1,39 @@
+"""Whether the service lives, and whether it can work."""
+
+import os
+
+from fastapi import APIRouter, Response
+
+from app.deps import ServicesDep
+from app.errors import Problem
+from app.openapi import problems
+from app.replies import json_reply
+from app.schemas import Health
+
+router = APIRouter(tags=["health"])
+
+
+@router.get(
+    "/livez",
+    operation_id="get_liveness",
+    summary="Whether the process answers",
+    response_model=Health,
+)
+async def get_liveness() -> Response:
+    """Asks nobody else: it answers while Redis is down."""
+    return json_reply({"status": "ok"})
+
+
+@router.get(
+    "/readyz",
+    operation_id="get_readiness",
+    summary="Whether work can be accepted",
+    response_model=Health,
+    responses=problems("service_not_ready"),
+)
+def get_readiness(services: ServicesDep) -> Response:
+    """Redis answers and the data folder can be written."""
+    services.store.redis.ping()
+    if not os.access(services.data.staging_root, os.W_OK | os.X_OK):
+        raise Problem("service_not_ready", "the data folder cannot be written")
+    return json_reply({"status": "ok"})

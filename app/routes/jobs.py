@@ -1,0 +1,113 @@
+"""Jobs: runs of the method over a dataset with a class list."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Response
+
+from app.deps import DEFAULT_PAGE, Cursor, Limit, ServicesDep
+from app.errors import Problem
+from app.openapi import problems
+from app.replies import (
+    accepted_reply,
+    job_reply,
+    json_reply,
+    page_of,
+    polled_reply,
+    position_of,
+    retry_after,
+)
+from app.schemas import Job, JobCreate, JobPage
+from app.submit import submit_job
+from workers.jobs import Kind, Status
+from workers.store import IllegalMove
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+
+@router.post(
+    "",
+    status_code=202,
+    operation_id="create_job",
+    summary="Label the images of a dataset and train a student",
+    response_model=Job,
+    responses=problems(
+        "malformed_request",
+        "path_not_allowed",
+        "dataset_not_found",
+        "dataset_failed",
+        "body_too_large",
+        "unsupported_media_type",
+        "disk_full",
+    ),
+)
+def create_job(body: JobCreate, services: ServicesDep) -> Response:
+    """With `source` one call registers the folder and starts the job."""
+    record = submit_job(services, body)
+    reply = job_reply(record, position_of(record, services.store))
+    return accepted_reply(reply, record, f"/v1/jobs/{record.id}")
+
+
+@router.get(
+    "",
+    operation_id="list_jobs",
+    summary="List jobs, newest first",
+    response_model=JobPage,
+    responses=problems(),
+)
+def list_jobs(
+    services: ServicesDep, limit: Limit = DEFAULT_PAGE, cursor: Cursor = None
+) -> Response:
+    """Finished ones too."""
+    store = services.store
+    records, next_cursor = page_of(store, Kind.JOB, limit=limit, cursor=cursor)
+    data = [job_reply(record, position_of(record, store)) for record in records]
+    return json_reply({"data": data, "next_cursor": next_cursor})
+
+
+@router.get(
+    "/{job_id}",
+    operation_id="get_job",
+    summary="Get a job and its progress",
+    response_model=Job,
+    responses=problems("job_not_found"),
+)
+def get_job(
+    job_id: str,
+    services: ServicesDep,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """With an ETag, and with Retry-After until the job is over."""
+    record = services.record(job_id, "job")
+    position = position_of(record, services.store)
+    return polled_reply(
+        job_reply(record, position),
+        record,
+        if_none_match=if_none_match,
+        # The place in the queue moves while the record stands still.
+        mark="" if position is None else f"-{position}",
+    )
+
+
+@router.post(
+    "/{job_id}/cancel",
+    operation_id="cancel_job",
+    summary="Cancel a job",
+    response_model=Job,
+    responses={
+        202: {"model": Job, "description": "It was running and stops after the batch in hand."},
+        **problems("job_not_found", "job_finished"),
+    },
+)
+def cancel_job(job_id: str, services: ServicesDep) -> Response:
+    """200 if the job is cancelled now, 202 if it stops soon. What is done is kept."""
+    services.record(job_id, "job")
+    try:
+        status = services.store.cancel(job_id)
+    except IllegalMove as error:
+        raise Problem("job_finished", f"{job_id} is {error.status} already") from error
+    record = services.store.get(job_id)
+    return json_reply(
+        job_reply(record, None),
+        status=200 if status is Status.CANCELLED else 202,
+        headers=retry_after(record),
+    )

@@ -1,0 +1,154 @@
+"""Predictions: a student's answer on new images."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from anyio import current_time, sleep
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Header, Request, Response
+
+from app.bodies import submit_json_or_files, text_fields
+from app.conditional import best_type, wait_seconds
+from app.deps import DEFAULT_PAGE, Cursor, Limit, Services, ServicesDep
+from app.label_replies import CSV, JSON, NDJSON, page_fields, stream
+from app.labels import Labels, predicted_labels
+from app.openapi import json_or_files, problems
+from app.replies import (
+    accepted_reply,
+    json_reply,
+    polled_reply,
+    prediction_reply,
+    read_cursor,
+)
+from app.schemas import Prediction, PredictionCreate
+from app.submit import student_job, submit_prediction, submit_upload
+from app.uploads import Upload
+from workers.jobs import Record, Status
+
+router = APIRouter(tags=["predictions"])
+
+#: How often a waiting call looks whether its prediction is done, in seconds.
+LOOK_SECONDS = 0.2
+
+
+@router.post(
+    "/v1/students/{student_id}/predictions",
+    status_code=202,
+    operation_id="create_prediction",
+    summary="Ask a student about images",
+    response_model=Prediction,
+    responses={
+        200: {"model": Prediction, "description": "It was done within `Prefer: wait=N`."},
+        **problems(
+            "malformed_request",
+            "path_not_allowed",
+            "student_not_found",
+            "dataset_not_found",
+            "upload_stalled",
+            "dataset_failed",
+            "body_too_large",
+            "unsupported_media_type",
+            "unsupported_archive",
+            "archive_rejected",
+            "disk_full",
+        ),
+    },
+    openapi_extra=json_or_files(PredictionCreate, files_field="images"),
+)
+async def create_prediction(
+    student_id: str,
+    request: Request,
+    services: ServicesDep,
+    prefer: Annotated[str | None, Header(description="`wait=N`: wait up to N seconds.")] = None,
+) -> Response:
+    """Images as files, a folder of the server, or a dataset.
+
+    With `Prefer: wait=N` (at most 60) the answer is the finished prediction where it can be.
+    """
+    job = await run_sync(student_job, services, student_id)
+
+    def from_upload(upload: Upload, folder: Path) -> Record:
+        name = text_fields(upload, {"name"}).get("name")
+        dataset = submit_upload(
+            services, upload, folder, files_field="images", name=name, hidden=True
+        )
+        body = PredictionCreate(dataset_id=dataset.id, name=name)
+        return submit_prediction(services, job, body)
+
+    record = await submit_json_or_files(
+        request,
+        services,
+        PredictionCreate,
+        from_json=lambda body: submit_prediction(services, job, body),
+        from_upload=from_upload,
+    )
+    wait = wait_seconds(prefer)
+    record = await _finished(services, record, wait)
+    return await run_sync(_created_reply, services, record, wait)
+
+
+@router.get(
+    "/v1/predictions/{prediction_id}",
+    operation_id="get_prediction",
+    summary="Get a prediction and its rows",
+    response_model=Prediction,
+    responses={
+        200: {
+            "description": "The prediction with a page of rows; all rows where a stream is asked.",
+            "content": {NDJSON: {}, CSV: {}},
+        },
+        **problems("prediction_not_found", "not_ready", "dataset_deleted", "artifact_corrupt"),
+    },
+)
+def get_prediction(
+    prediction_id: str,
+    services: ServicesDep,
+    *,
+    limit: Limit = DEFAULT_PAGE,
+    cursor: Cursor = None,
+    accept: Annotated[str | None, Header()] = None,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """`data` is null until it succeeded. NDJSON and CSV stream all rows."""
+    record = services.record(prediction_id, "pred")
+    media_type = best_type(accept, [JSON, NDJSON, CSV])
+    if media_type != JSON:
+        return stream(_labels(services, record), media_type, filename=prediction_id)
+    start = read_cursor(cursor)
+    return polled_reply(
+        _with_rows(services, record, start=start, limit=limit),
+        record,
+        if_none_match=if_none_match,
+        mark=f"-{start}-{limit}",
+    )
+
+
+async def _finished(services: Services, record: Record, seconds: int) -> Record:
+    """The record when it is over, or as it stands after `seconds`."""
+    gives_up_at = current_time() + seconds
+    while not record.status.is_final and current_time() < gives_up_at:
+        await sleep(LOOK_SECONDS)
+        record = await run_sync(services.store.get, record.id)
+    return record
+
+
+def _created_reply(services: Services, record: Record, wait: int) -> Response:
+    """200 with the rows where the client waited long enough, else 202."""
+    reply = _with_rows(services, record, start=0, limit=DEFAULT_PAGE)
+    location = f"/v1/predictions/{record.id}"
+    if not record.status.is_final:
+        return accepted_reply(reply, record, location)
+    headers = {"Location": location, "Preference-Applied": f"wait={wait}"}
+    return json_reply(reply, headers=headers)
+
+
+def _with_rows(services: Services, record: Record, *, start: int, limit: int) -> dict[str, Any]:
+    reply = prediction_reply(record)
+    if record.status is Status.SUCCEEDED:
+        reply |= page_fields(_labels(services, record), start, limit)
+    return reply
+
+
+def _labels(services: Services, record: Record) -> Labels:
+    job = student_job(services, record.request["student_id"])
+    return predicted_labels(record, job, store=services.store, data=services.data)

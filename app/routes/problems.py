@@ -1,0 +1,41 @@
+"""A page per error code: what `type` of a problem leads to."""
+
+from dataclasses import asdict
+
+from fastapi import APIRouter, Response
+
+from app.errors import KINDS, Problem, shown
+from app.openapi import problems
+from app.replies import json_reply
+from app.schemas import ProblemExplained, ProblemList
+
+router = APIRouter(prefix="/problems", tags=["problems"])
+
+
+@router.get(
+    "",
+    operation_id="list_problems",
+    summary="List the codes of errors",
+    response_model=ProblemList,
+)
+def list_problems() -> Response:
+    """Every code that an answer may carry."""
+    return json_reply({"data": [_explained(code) for code in KINDS], "next_cursor": None})
+
+
+@router.get(
+    "/{code}",
+    operation_id="get_problem",
+    summary="Explain the code of an error",
+    response_model=ProblemExplained,
+    responses=problems("not_found"),
+)
+def get_problem(code: str) -> Response:
+    """What it means and what helps."""
+    if code not in KINDS:
+        raise Problem("not_found", f"there is no code {shown(code)}")
+    return json_reply(_explained(code))
+
+
+def _explained(code: str) -> dict[str, object]:
+    return {"code": code, **asdict(KINDS[code])}

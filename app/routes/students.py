@@ -1,0 +1,103 @@
+"""Students: the classifiers that jobs trained."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from app.artifacts import student_weights
+from app.deps import DEFAULT_PAGE, Cursor, Limit, Services, ServicesDep
+from app.downloads import OCTETS, send_file
+from app.errors import Problem
+from app.labels import columns_of, student_id_of, student_thresholds
+from app.openapi import problems
+from app.replies import json_reply, page_of
+from app.schemas import Student, StudentPage
+from app.submit import student_job
+from workers.jobs import Kind, Record, Status
+
+router = APIRouter(prefix="/v1/students", tags=["students"])
+
+
+@router.get(
+    "",
+    operation_id="list_students",
+    summary="List students, newest first",
+    response_model=StudentPage,
+    responses=problems(),
+)
+def list_students(
+    services: ServicesDep, limit: Limit = DEFAULT_PAGE, cursor: Cursor = None
+) -> Response:
+    """One per job that succeeded."""
+    records, next_cursor = page_of(
+        services.store,
+        Kind.JOB,
+        limit=limit,
+        cursor=cursor,
+        keep=lambda record: record.status is Status.SUCCEEDED,
+    )
+    data = [_student_reply(record, services) for record in records]
+    return json_reply({"data": data, "next_cursor": next_cursor})
+
+
+@router.get(
+    "/{student_id}",
+    operation_id="get_student",
+    summary="Get a student",
+    response_model=Student,
+    responses=problems("student_not_found"),
+)
+def get_student(student_id: str, services: ServicesDep) -> Response:
+    """Its classes, its thresholds, and where it comes from."""
+    return json_reply(_student_reply(student_job(services, student_id), services))
+
+
+@router.get(
+    "/{student_id}/weights",
+    operation_id="get_student_weights",
+    summary="Download a student",
+    response_class=Response,
+    responses={
+        200: {"description": "student.safetensors", "content": {OCTETS: {}}},
+        206: {"description": "The part that the header Range asks for."},
+        304: {"description": "The client has it."},
+        **problems(
+            "student_not_found",
+            "artifact_not_found",
+            "bad_range",
+            "range_not_satisfiable",
+            "artifact_corrupt",
+        ),
+    },
+)
+@router.head("/{student_id}/weights", include_in_schema=False)
+def get_student_weights(student_id: str, request: Request, services: ServicesDep) -> Response:
+    """Its header holds classes, preprocessing and thresholds: it needs nothing else."""
+    stored = student_weights(student_job(services, student_id), services.data)
+    if stored is None:
+        raise Problem("artifact_not_found", f"the file of {student_id} is gone")
+    return send_file(request, stored, data=services.data)
+
+
+def _student_reply(job: Record, services: Services) -> dict[str, Any]:
+    request = job.request
+    columns, thresholds = columns_of(job), student_thresholds(job, services.data)
+    weights = student_weights(job, services.data)
+    return {
+        "id": student_id_of(job.id),
+        "job_id": job.id,
+        "name": request["name"],
+        "dataset_id": request["dataset_id"],
+        "classes": request["classes"],
+        "thresholds": {
+            name: thresholds[column]
+            for name, column in zip(columns.names, columns.columns, strict=True)
+        },
+        "threshold_basis": "pseudo_f1",
+        "student": request["config"]["student"],
+        "teacher": request["config"]["teacher"],
+        "preset": request["preset"],
+        "metrics": job.facts.get("metrics", {}),
+        "weights": weights.listed() if weights else None,
+        "created_at": job.finished_at,
+    }

@@ -1,0 +1,372 @@
+"""Bodies of requests and answers; units and ranges stand in the descriptions."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from app.classes import Classes, ClassSpec
+from app.text import Name, bad_character, refused
+from models.config import DEFAULT_PRESET
+
+MAX_METADATA = 50
+MAX_METADATA_CHARACTERS = 500
+#: Bytes of the longest path that Linux knows.
+MAX_PATH_CHARACTERS = 4096
+
+
+class Request(BaseModel):
+    """A request body: a field that is not known is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Reply(BaseModel):
+    """An answer."""
+
+
+def _clean_metadata(metadata: dict[str, str]) -> dict[str, str]:
+    if len(metadata) > MAX_METADATA:
+        raise refused(f"has {len(metadata):,} entries, {MAX_METADATA} are allowed")
+    for key, value in metadata.items():
+        if len(key) + len(value) > MAX_METADATA_CHARACTERS:
+            raise refused(
+                f"has an entry of {len(key) + len(value):,} characters, "
+                f"{MAX_METADATA_CHARACTERS} are allowed"
+            )
+        if reason := bad_character(key):
+            raise refused(f"has a key that {reason}")
+    return metadata
+
+
+Metadata = Annotated[dict[str, str], AfterValidator(_clean_metadata)]
+
+
+class FolderSource(Request):
+    """A folder on the server."""
+
+    kind: Literal["folder"] = Field(description="A folder that the service can read.")
+    path: str = Field(
+        min_length=1,
+        max_length=MAX_PATH_CHARACTERS,
+        description="Absolute path below one of CCD_ALLOWED_ROOTS; sub-folders are walked.",
+        examples=["/data/street-scenes"],
+    )
+
+
+MaxBadFraction = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="Share of unusable files above which the dataset fails; "
+        "null: the service's own setting.",
+    ),
+]
+
+
+class DatasetCreate(Request):
+    """Register the images of a folder."""
+
+    name: Name | None = None
+    source: FolderSource
+    max_bad_fraction: MaxBadFraction | None = None
+
+
+class JobCreate(Request):
+    """Look for classes in the images of a dataset, and train a student on what was found."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "source": {"kind": "folder", "path": "/data/street-scenes"},
+                    "classes": ["bus", {"name": "dog", "prompts": ["a photo of a {}"]}],
+                    "preset": "balanced",
+                    "config": {"alpha": 0.4},
+                }
+            ]
+        }
+    )
+
+    dataset_id: str | None = Field(default=None, description="A dataset; or give `source`.")
+    source: FolderSource | None = Field(
+        default=None, description="A folder to register first; or give `dataset_id`."
+    )
+    classes: Classes
+    preset: str = DEFAULT_PRESET
+    config: dict[str, Any] = Field(
+        default={}, description="Settings of the method that differ from the preset's."
+    )
+    name: Name | None = None
+    metadata: Metadata = {}
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        _check_one_source(self.dataset_id, self.source)
+        return self
+
+
+class PredictionCreate(Request):
+    """Ask a student about images."""
+
+    dataset_id: str | None = Field(default=None, description="A dataset; or give `source`.")
+    source: FolderSource | None = Field(
+        default=None, description="A folder to register first; or give `dataset_id`."
+    )
+    name: Name | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        _check_one_source(self.dataset_id, self.source)
+        return self
+
+
+def _check_one_source(dataset_id: str | None, source: FolderSource | None) -> None:
+    if (dataset_id is None) == (source is None):
+        raise refused("needs either dataset_id or source, and not both")
+
+
+class Counts(Reply):
+    """Files of a dataset."""
+
+    found: int = Field(description="Files looked at.")
+    accepted: int = Field(description="Images that can be used.")
+    skipped: int = Field(description="Files that cannot, each with its reason in /skipped.")
+
+
+class Failure(Reply):
+    """Why work failed."""
+
+    code: str
+    phase: str | None
+    message: str
+    hint: str | None
+    retryable: bool
+
+
+class ProgressReply(Reply):
+    """How far the work is."""
+
+    phase: str | None = Field(description="The step at work; null before the first.")
+    phase_index: int = Field(description="Position of the phase, from 0.")
+    phase_count: int = Field(description="Phases known so far.")
+    done: int = Field(description="Images that the phase is done with.")
+    total: int = Field(description="Images that the phase looks at; 0 while unknown.")
+    percent: float = Field(ge=0, le=100, description="Of the whole work; never falls.")
+    rate_per_second: float | None = Field(description="Images per second.")
+    eta_seconds: float | None = Field(description="Seconds to the end, by present speed.")
+    updated_at: str
+
+
+class Dataset(Reply):
+    """Registered images."""
+
+    id: str
+    name: str | None
+    source: dict[str, Any]
+    status: Literal["registering", "ready", "failed"]
+    counts: Counts | None = Field(description="Null until the files were looked at.")
+    bytes: int | None = Field(description="Size of the accepted files.")
+    formats: dict[str, int] | None = Field(description="Accepted files by format.")
+    images_digest: str | None = Field(description="The same for the same images.")
+    progress: ProgressReply
+    error: Failure | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+
+
+class DatasetPage(Reply):
+    """Datasets, newest first."""
+
+    data: list[Dataset]
+    next_cursor: str | None
+
+
+class Image(Reply):
+    """One accepted file."""
+
+    image_id: str
+    path: str = Field(description="Relative to the source; bytes that are no UTF-8 are escaped.")
+    sha256: str
+    bytes: int
+    width: int = Field(description="Pixels, upright.")
+    height: int = Field(description="Pixels, upright.")
+    format: str
+    notes: list[str] = Field(description="What the decoder had to do, e.g. `exif_rotated`.")
+
+
+class ImagePage(Reply):
+    """Images in the order of the manifest."""
+
+    data: list[Image]
+    next_cursor: str | None
+
+
+class SkippedFile(Reply):
+    """One file that cannot be used."""
+
+    path: str
+    code: str
+    message: str
+
+
+class SkippedPage(Reply):
+    """Unusable files."""
+
+    data: list[SkippedFile]
+    next_cursor: str | None
+
+
+class QueuePlace(Reply):
+    """Where waiting work stands."""
+
+    position: int | None = Field(description="0 is next; null while it waits for its dataset.")
+
+
+class Job(Reply):
+    """One run of the method."""
+
+    id: str
+    name: str | None
+    dataset_id: str
+    classes: list[ClassSpec] = Field(description="In the order in which they were given.")
+    preset: str
+    config: dict[str, Any] = Field(description="Every number of the method, resolved.")
+    metadata: dict[str, str]
+    status: Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
+    terminal: bool = Field(description="Whether the status will stay as it is.")
+    phase: str | None
+    progress: ProgressReply
+    queue: QueuePlace | None = Field(description="Null unless the job is queued.")
+    counts: dict[str, int]
+    warnings: list[dict[str, Any]]
+    error: Failure | None
+    student_id: str | None
+    metrics: dict[str, Any]
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+
+
+class JobPage(Reply):
+    """Jobs, newest first."""
+
+    data: list[Job]
+    next_cursor: str | None
+
+
+class View(Reply):
+    """A local view: where the student looked, and what the teacher saw there."""
+
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+
+    class_: str = Field(alias="class", description="The class whose activation gave the box.")
+    box_xyxy: list[int] = Field(
+        description="Pixels of the upright image, right and bottom exclusive."
+    )
+    probs: dict[str, float]
+
+
+class LabelRow(Reply):
+    """One image's scores."""
+
+    image_id: str
+    path: str
+    scores: dict[str, float] = Field(description="Probability of each class, in [0, 1].")
+    labels: list[str] = Field(
+        description="Classes that apply: over their threshold (student), or of label 1."
+    )
+    views: list[View] | None = Field(default=None, description="With views=true only.")
+
+
+class LabelPage(Reply):
+    """Label rows in the order of the images."""
+
+    data: list[LabelRow]
+    next_cursor: str | None
+
+
+class Artifact(Reply):
+    """One file that a job made."""
+
+    name: str
+    bytes: int
+    sha256: str
+    media_type: str
+
+
+class ArtifactPage(Reply):
+    """Everything a job made so far."""
+
+    data: list[Artifact]
+    next_cursor: str | None
+
+
+class Student(Reply):
+    """A trained classifier."""
+
+    id: str
+    job_id: str
+    name: str | None
+    dataset_id: str
+    classes: list[ClassSpec]
+    thresholds: dict[str, float | None] = Field(
+        description="Score from which on a class applies; null: never."
+    )
+    threshold_basis: str
+    student: str = Field(description="The network.")
+    teacher: str
+    preset: str
+    metrics: dict[str, Any]
+    weights: Artifact | None
+    created_at: str
+
+
+class StudentPage(Reply):
+    """Students, newest first."""
+
+    data: list[Student]
+    next_cursor: str | None
+
+
+class Prediction(Reply):
+    """A student's answer on images."""
+
+    id: str
+    student_id: str
+    dataset_id: str
+    name: str | None
+    status: Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
+    terminal: bool
+    phase: str | None
+    progress: ProgressReply
+    error: Failure | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    data: list[LabelRow] | None = Field(description="Rows once it succeeded; null before.")
+    next_cursor: str | None
+
+
+class Health(Reply):
+    """Whether the service can work."""
+
+    status: Literal["ok"]
+
+
+class ProblemExplained(Reply):
+    """What one code of an error means."""
+
+    code: str
+    status: int
+    title: str
+    explanation: str
+
+
+class ProblemList(Reply):
+    """All codes."""
+
+    data: list[ProblemExplained]
+    next_cursor: str | None

@@ -1,0 +1,231 @@
+"""Accepted work: its request on disk first, then its record, then the doorbell."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from app.deps import Services, not_found
+from app.errors import Problem, invalid, shown
+from app.labels import student_id_of
+from app.schemas import DatasetCreate, FolderSource, JobCreate, PredictionCreate
+from app.uploads import Upload, UploadedFile
+from models.config import DistillConfig, resolve
+from workers.archives import check_archive
+from workers.durable import make_folder, sync_folder
+from workers.files import NAMES, disk_guard, write_json
+from workers.jobs import Kind, Lane, Phase, Record, Status, new_id
+from workers.paths import allowed_folder, display_path
+
+REGISTER = Phase("register", Lane.IO, units=1, sequential=False, weight=1)
+CHECK = Phase("check", Lane.METHOD, units=1, sequential=False, weight=0.01)
+PREDICT = Phase("predict", Lane.IO, units=1, sequential=False, weight=1)
+
+#: What of an upload lies in the dataset's folder, until it is registered.
+UPLOADED_ARCHIVE, UPLOADED_FILES = "upload.zip", "upload"
+
+
+def submit_folder(services: Services, body: DatasetCreate, *, hidden: bool = False) -> Record:
+    """Register the images of a folder on the server.
+
+    Raises:
+        PathNotAllowed: it is not under the allowed roots, or cannot be read.
+    """
+    allowed_folder(body.source.path, services.settings.allowed_roots)
+    request = {
+        "name": body.name,
+        "source": body.source.model_dump(),
+        "max_bad_fraction": body.max_bad_fraction,
+        "hidden": hidden,
+    }
+    return _submit(services, Kind.DATASET, new_id("ds"), request, REGISTER)
+
+
+def submit_upload(
+    services: Services,
+    upload: Upload,
+    staging: Path,
+    *,
+    files_field: str,
+    name: str | None,
+    max_bad_fraction: float | None = None,
+    hidden: bool = False,
+) -> Record:
+    """Register uploaded images: one archive, or the files of `files_field`.
+
+    Raises:
+        UnsupportedArchive, ArchiveRejected: the archive is not taken.
+        Problem: fields that are missing or unknown.
+    """
+    archive = _check_fields(upload, files_field)
+    dataset_id = new_id("ds")
+    own = services.data.of(Kind.DATASET, dataset_id)
+    with disk_guard(services.data.root):
+        if archive is not None:
+            check_archive(archive.path, services.settings)
+            make_folder(own)
+            archive.path.rename(own / UPLOADED_ARCHIVE)
+            source: dict[str, Any] = {"kind": "archive", "path": UPLOADED_ARCHIVE}
+            source["filename"] = display_path(archive.raw_name)
+        else:
+            files = upload.named(files_field)
+            _write_names(staging, files)
+            make_folder(own)
+            staging.rename(own / UPLOADED_FILES)
+            source = {"kind": "files", "path": UPLOADED_FILES, "count": len(files)}
+        sync_folder(own)
+    request = {
+        "name": name,
+        "source": source,
+        "max_bad_fraction": max_bad_fraction,
+        "hidden": hidden,
+    }
+    return _submit(services, Kind.DATASET, dataset_id, request, REGISTER)
+
+
+def submit_job(services: Services, body: JobCreate) -> Record:
+    """Start a job on a dataset, or on a folder that is registered for it first.
+
+    Raises:
+        ConfigError: the preset or a field of the config is refused.
+        PathNotAllowed: of the source.
+    """
+    config = resolve(body.preset, body.config)
+    _check_config(services, config)
+    dataset_id = _usable_dataset(services, body.dataset_id, body.source, name=body.name)
+    request = {
+        "dataset_id": dataset_id,
+        "classes": [spec.model_dump() for spec in body.classes],
+        "preset": body.preset,
+        "config": config.to_dict(),
+        "name": body.name,
+        "metadata": body.metadata,
+    }
+    return _submit(services, Kind.JOB, new_id("job"), request, CHECK, waits_for=dataset_id)
+
+
+def submit_prediction(
+    services: Services, job: Record, body: PredictionCreate, *, dataset_id: str | None = None
+) -> Record:
+    """Ask the student of `job` about a dataset, a folder, or the upload registered as given."""
+    if dataset_id is None:
+        dataset_id = _usable_dataset(
+            services, body.dataset_id, body.source, name=body.name, hidden=True
+        )
+    request = {"student_id": student_id_of(job.id), "dataset_id": dataset_id, "name": body.name}
+    id = new_id("pred")
+    return _submit(services, Kind.PREDICTION, id, request, PREDICT, waits_for=dataset_id)
+
+
+def student_job(services: Services, student_id: str) -> Record:
+    """The succeeded job that trained a student.
+
+    Raises:
+        Problem: `student_not_found`.
+    """
+    if student_id.startswith("stu_"):
+        try:
+            job = services.record(f"job_{student_id.removeprefix('stu_')}", "job")
+        except Problem:
+            raise not_found(student_id, "stu") from None
+        if job.status is Status.SUCCEEDED:
+            return job
+    raise not_found(student_id, "stu")
+
+
+def _usable_dataset(
+    services: Services,
+    dataset_id: str | None,
+    source: FolderSource | None,
+    *,
+    name: str | None,
+    hidden: bool = False,
+) -> str:
+    """The id of a dataset that is there and has not failed, or of a new one of `source`."""
+    if source is not None:
+        body = DatasetCreate(name=name, source=source)
+        return submit_folder(services, body, hidden=hidden).id
+    assert dataset_id is not None, "the schemas see to it"
+    dataset = services.record(dataset_id, "ds")
+    if dataset.error is not None:
+        raise Problem(
+            "dataset_failed", f"{dataset_id}: {dataset.error.code}, {dataset.error.message}"
+        )
+    return dataset_id
+
+
+def _submit(
+    services: Services,
+    kind: Kind,
+    id: str,
+    request: Mapping[str, Any],
+    phase: Phase,
+    *,
+    waits_for: str | None = None,
+) -> Record:
+    """Durable on disk, then recorded, then rung for; nothing is left of what failed."""
+    folder = services.data.of(kind, id)
+    accepted = {"id": id, "kind": kind, "request": request, "waits_for": waits_for}
+    try:
+        with disk_guard(services.data.root):
+            make_folder(folder)
+            write_json(folder / "request.json", accepted)
+        record = services.store.create(
+            kind, id, request=request, phases=[phase], waits_for=waits_for
+        )
+    except BaseException:
+        services.data.discard(folder)
+        raise
+    services.ring(phase.lane)
+    return record
+
+
+def _check_fields(upload: Upload, files_field: str) -> UploadedFile | None:
+    """The archive of an upload, or None where it has files."""
+    for file in upload.files:
+        if file.field not in {"archive", files_field}:
+            raise invalid(f"/{file.field}", "is not a field of this request")
+    archives, files = upload.named("archive"), upload.named(files_field)
+    if len(archives) > 1:
+        raise invalid("/archive", "is given twice")
+    if bool(archives) == bool(files):
+        raise invalid("", f"needs either archive (a zip file) or {files_field}, and not both")
+    return archives[0] if archives else None
+
+
+def _write_names(folder: Path, files: Sequence[UploadedFile]) -> None:
+    """The list that tells what each numbered file was called."""
+    rows = [{"file": file.path.name, "name": _file_name(file)} for file in files]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / NAMES).write_text(lines, "ascii")
+
+
+def _file_name(file: UploadedFile) -> str:
+    name = display_path(file.raw_name)
+    is_nameless = PurePosixPath(name).name in {"", ".."}
+    return f"unnamed-{file.path.name}" if is_nameless else name
+
+
+def _check_config(services: Services, config: DistillConfig) -> None:
+    """Refuse a file that the service may not read; whether it is there, phase `check` tells."""
+    named: dict[str, str] = {}
+    if config.teacher.startswith("local-dir:"):
+        named["teacher"] = config.teacher.removeprefix("local-dir:")
+    if config.student_weights not in {"imagenet", "random"}:
+        named["student_weights"] = config.student_weights
+    roots = [*services.settings.allowed_roots, services.settings.weights_folder.resolve()]
+    for field, place in named.items():
+        if not _is_below(place, roots):
+            raise invalid(
+                f"/config/{field}",
+                "must lie below one of the folders of CCD_ALLOWED_ROOTS or below CCD_WEIGHTS, "
+                f"is {shown(place)}",
+            )
+
+
+def _is_below(place: str, roots: Sequence[Path]) -> bool:
+    try:
+        path = Path(place).resolve()
+    except (OSError, RuntimeError, ValueError):  # a loop of links; a NUL in the name
+        return False
+    return Path(place).is_absolute() and any(path.is_relative_to(root) for root in roots)
