@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -103,7 +103,7 @@ def originals(
 
 def _in_order(
     work: Callable[[int], T], indices: Sequence[int], *, threads: int, ahead: int
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     """`work` of every index, done by a pool of threads, at most `ahead` results waiting.
 
     Closing the generator, or an error in it, drops what has not begun and ends the threads.

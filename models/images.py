@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
 
 #: File formats accepted, told apart by content. Pillow calls a JPEG of several pictures MPO.
@@ -153,7 +153,7 @@ def _open(data: bytes) -> Image.Image:
         raise UnusableImage("empty_file", "the file is empty")
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise _unidentified(data) from error
     except MemoryError as error:
         raise UnusableImage("too_large", "the picture does not fit into memory") from error
@@ -198,7 +198,8 @@ def _load_upright(image: Image.Image) -> Image.Image:
         raise UnusableImage("too_large", "the picture does not fit into memory") from error
     except _DAMAGE as error:
         raise _damaged(error) from error
-    turn = _UPRIGHT.get(_orientation(image))
+    orientation = _orientation(image)
+    turn = None if orientation is None else _UPRIGHT.get(orientation)
     return image if turn is None else image.transpose(turn)
 
 
