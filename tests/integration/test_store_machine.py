@@ -1,0 +1,338 @@
+"""The job store under any sequence of calls, checked against a model after every one of them."""
+
+import itertools
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from workers.jobs import MOVES, Claim, JobError, Kind, Lane, Phase, Record, Status
+from workers.records import read_record
+from workers.store import DatasetInUse, IllegalMove, Renewal, StaleClaim, Store
+
+ATTEMPTS = 2
+BROKEN = JobError("broken", "p", "It broke.")
+PHASES = st.builds(
+    Phase,
+    st.just("p"),
+    st.sampled_from(Lane),
+    st.integers(1, 3),
+    st.booleans(),
+    st.sampled_from([0, 1, 5]),
+    st.sampled_from([None, 30]),
+)
+#: One or two phases with names of their own.
+ROWS = st.lists(PHASES, min_size=1, max_size=2).map(
+    lambda row: [replace(phase, name=f"p{n}") for n, phase in enumerate(row)]
+)
+
+
+@dataclass
+class Seen:
+    """What the model knows of a record."""
+
+    kind: Kind
+    waits_for: str | None
+    status: Status = Status.QUEUED
+    percent: float = 0
+    version: int = 0
+    outputs: dict = field(default_factory=dict)
+    claims: dict[str, Claim] = field(default_factory=dict)  # by nonce, those in force
+    lost: dict[str, int] = field(default_factory=dict)  # by unit, how often
+
+    @property
+    def held_units(self) -> list[str]:
+        return [claim.unit_id for claim in self.claims.values()]
+
+
+def can_reach(before: Status, after: Status) -> bool:
+    return before is after or any(can_reach(step, after) for step in MOVES.get(before, ()))
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """One law: a call does what it says, or it is refused by name and changes nothing."""
+
+    records = Bundle("records")
+    claims = Bundle("claims")  # every claim there ever was, most of them stale
+
+    def __init__(self, client):
+        super().__init__()
+        client.flushall()
+        self.redis = client
+        # Due at once: a delayed unit waits until the next claim in its lane, not for a clock.
+        self.store = Store(client, max_attempts=ATTEMPTS, backoff_seconds=(0,))
+        self.seen: dict[str, Seen] = {}
+        self.nonces = (f"n{n}" for n in itertools.count())
+
+    # ------------------------------------------------------------------ calls
+
+    @rule(target=records, phases=ROWS, priority=st.integers(-2, 2))
+    def submit_dataset(self, phases, priority):
+        return self.submit(Kind.DATASET, phases, priority, None)
+
+    @rule(target=records, phases=ROWS, needed=records, priority=st.integers(-2, 2))
+    def submit_job(self, phases, needed, priority):
+        if needed not in self.seen:
+            return multiple()
+        return self.submit(Kind.JOB, phases, priority, needed)
+
+    def submit(self, kind, phases, priority, waits_for):
+        id = f"{kind}_{next(self.nonces)}"
+        self.seen[id] = Seen(kind, waits_for)
+        self.store.create(
+            kind, id, request={}, phases=phases, priority=priority, waits_for=waits_for
+        )
+        return id
+
+    @rule(target=claims, lane=st.sampled_from(Lane))
+    def claim(self, lane):
+        waiting, nonce = self.store.waiting(lane), next(self.nonces)
+        found = self.store.claim(lane, worker=nonce, nonce=nonce)
+        assert (found is None) == (waiting == 0)
+        if found is None:
+            return multiple()
+        record = self.seen[found.record.id]
+        assert found.unit_id not in record.held_units
+        assert found.attempt == 1 + record.lost.get(found.unit_id, 0)
+        assert (found.phase, found.unit) not in record.outputs
+        record.claims[nonce] = found
+        return found
+
+    @rule(claim=claims)
+    def claim_again_with_the_same_nonce(self, claim):
+        if self.is_in_force(claim):
+            again = self.store.claim(claim.lane, worker=claim.worker, nonce=claim.nonce)
+            assert (again.unit_id, again.attempt) == (claim.unit_id, claim.attempt)
+
+    @rule(claim=claims, done=st.integers(0, 40), total=st.sampled_from([0, 40]))
+    def renew(self, claim, done, total):
+        expected = Renewal.FENCED
+        if self.is_in_force(claim):
+            is_cancelling = self.seen[claim.record.id].status is Status.CANCELLING
+            expected = Renewal.CANCEL if is_cancelling else Renewal.OK
+        assert self.store.renew(claim, done=done, total=total) is expected
+
+    @rule(claim=claims, done=st.integers(0, 40), plan=st.one_of(st.none(), PHASES))
+    def complete(self, claim, done, plan):
+        phases = [replace(plan, name=f"more_{next(self.nonces)}")] if plan else None
+        rings = self.write(
+            claim,
+            lambda: self.store.complete(claim, output=claim.nonce, done=done, plan=phases),
+        )
+        if rings is not None:
+            self.seen[claim.record.id].outputs[claim.phase, claim.unit] = claim.nonce
+            assert all(count <= self.store.waiting(lane) for lane, count in rings.items())
+
+    @rule(claim=claims)
+    def fail(self, claim):
+        status = self.write(claim, lambda: self.store.fail(claim, BROKEN))
+        assert status in {None, Status.FAILED, Status.CANCELLING, Status.CANCELLED}
+
+    @rule(claim=claims)
+    def give_back(self, claim):
+        self.write(claim, lambda: self.store.give_back(claim))
+
+    @rule(claim=claims)
+    def stopped(self, claim):
+        self.write(claim, lambda: self.store.stopped(claim))
+
+    @rule(claim=claims)
+    def lose(self, claim):
+        assert self.store.release(claim.worker) == self.is_in_force(claim)
+        status = self.store.requeue(claim.unit_id, claim.nonce)
+        assert (status is not None) == self.is_in_force(claim)
+        if status is not None:
+            record = self.seen[claim.record.id]
+            del record.claims[claim.nonce]
+            record.lost[claim.unit_id] = record.lost.get(claim.unit_id, 0) + 1
+
+    @rule(claim=claims)
+    def requeue_while_the_lease_runs(self, claim):
+        assert self.store.requeue(claim.unit_id, claim.nonce) is None
+
+    @rule(claim=claims)
+    def write_with_a_nonce_of_nobody(self, claim):
+        forged = replace(claim, nonce="forged")
+        assert self.store.renew(forged, done=1) is Renewal.FENCED
+        with pytest.raises(StaleClaim):
+            self.store.complete(forged, output="forged", done=1)
+
+    @rule(id=records)
+    def cancel(self, id):
+        if id not in self.seen:
+            return
+        record = self.seen[id]
+        if record.status.is_final:
+            with pytest.raises(IllegalMove):
+                self.store.cancel(id)
+            return
+        status = self.store.cancel(id)
+        assert status is (Status.CANCELLING if record.claims else Status.CANCELLED)
+
+    @rule(id=consumes(records))
+    def delete(self, id):
+        if id not in self.seen:
+            return
+        users = [user for user, other in self.seen.items() if self.needs(other, id)]
+        if users:
+            with pytest.raises(DatasetInUse) as refused:
+                self.store.delete(id)
+            assert sorted(refused.value.users) == sorted(users)
+        elif not self.seen[id].status.is_final:
+            with pytest.raises(IllegalMove):
+                self.store.delete(id)
+        else:
+            self.store.delete(id)
+            del self.seen[id]
+
+    # ------------------------------------------------------------------ the model
+
+    def is_in_force(self, claim):
+        record = self.seen.get(claim.record.id)
+        return record is not None and claim.nonce in record.claims
+
+    @staticmethod
+    def needs(record, id):
+        return record.waits_for == id and not record.status.is_final
+
+    def write(self, claim, call):
+        """A write that ends a claim; None where it was refused."""
+        if not self.is_in_force(claim):
+            with pytest.raises(StaleClaim):
+                call()
+            return None
+        answer = call()
+        del self.seen[claim.record.id].claims[claim.nonce]
+        return answer
+
+    # ------------------------------------------------------------------ after every call
+
+    @invariant()
+    def what_redis_holds_is_sound(self):
+        self.keys = self.read_all_keys()
+        self.now = {id: read_record(self.keys[f"ccd:record:{id}"]) for id in self.seen}
+        self.units = {
+            key.removeprefix("ccd:unit:"): fields
+            for key, fields in self.keys.items()
+            if key.startswith("ccd:unit:")
+        }
+        for id, seen in self.seen.items():
+            self.check_that_it_went_only_forwards(seen, self.now[id])
+        for id, seen in self.seen.items():
+            self.check_outputs(id, seen)
+            self.check_units(id, seen)
+            self.check_what_it_waits_for(id, seen)
+        self.check_states_of_units()
+        self.check_nonces()
+        self.check_positions()
+
+    def check_that_it_went_only_forwards(self, seen: Seen, record: Record):
+        assert can_reach(seen.status, record.status)
+        assert record.progress.percent >= seen.percent
+        assert record.version >= seen.version
+        assert record.version == seen.version or not seen.status.is_final
+        assert (record.progress.percent == 100) == (record.status is Status.SUCCEEDED)
+        assert (record.error is not None) == (record.status is Status.FAILED)
+        assert (record.finished_at is not None) == record.status.is_final
+        seen.status, seen.version = record.status, record.version
+        seen.percent = record.progress.percent
+        if record.status.is_final:
+            seen.claims.clear()  # whoever still works on it is fenced off
+
+    def check_outputs(self, id, seen):
+        """None is lost, none is overwritten; a success has one of every unit."""
+        kept = self.keys.get(f"ccd:outputs:{id}", {})
+        assert kept == {f"{phase}/{k:06d}": nonce for (phase, k), nonce in seen.outputs.items()}
+        if seen.status is Status.SUCCEEDED:
+            phases = self.now[id].phases
+            assert set(seen.outputs) == {(p.name, k) for p in phases for k in range(p.units)}
+
+    def check_units(self, id, seen):
+        """An unfinished record has some, unless it waits for another record; a final one none."""
+        mine = {unit for unit in self.units if unit.startswith(f"{id}/")}
+        assert self.keys.get(f"ccd:running:{id}", set()) == set(seen.held_units)
+        assert self.keys.get(f"ccd:open:{id}", set()) == mine - set(seen.held_units)
+        needed = self.seen.get(seen.waits_for or "")
+        is_waiting = needed is not None and not needed.status.is_final
+        assert bool(mine) == (not seen.status.is_final and not is_waiting)
+
+    def check_what_it_waits_for(self, id, seen):
+        needed = self.seen.get(seen.waits_for or "")
+        if needed and needed.status in {Status.FAILED, Status.CANCELLED}:
+            assert seen.status in {Status.FAILED, Status.CANCELLED}
+        users = {user for user, other in self.seen.items() if self.needs(other, id)}
+        assert self.keys.get(f"ccd:users:{id}", set()) == users
+
+    def check_states_of_units(self):
+        """Each is queued or delayed or running, as its own hash says, and nothing else."""
+        queued = [unit for lane in Lane for unit in self.keys.get(f"ccd:queue:{lane}", [])]
+        delayed = [unit for lane in Lane for unit in self.keys.get(f"ccd:delayed:{lane}", [])]
+        running = self.keys.get("ccd:leases", [])
+        states = dict.fromkeys(queued, "queued") | dict.fromkeys(delayed, "delayed")
+        states |= dict.fromkeys(running, "running")
+
+        assert len(states) == len(queued) + len(delayed) + len(running)
+        assert {unit: fields["state"] for unit, fields in self.units.items()} == states
+        assert all(int(fields["attempts"]) < ATTEMPTS for fields in self.units.values())
+
+    def check_nonces(self):
+        """One for each running unit, and none else."""
+        claims = [claim for seen in self.seen.values() for claim in seen.claims.values()]
+        assert self.keys.get("ccd:nonces", {}) == {held.nonce: held.unit_id for held in claims}
+        assert sorted(self.keys.get("ccd:leases", [])) == sorted(held.unit_id for held in claims)
+
+    def check_positions(self):
+        for lane in Lane:
+            queued = {
+                id
+                for id, record in self.now.items()
+                if record.status is Status.QUEUED and record.phases[0].lane is lane
+            }
+            assert set(self.keys.get(f"ccd:pending:{lane}", [])) == queued
+
+    def read_all_keys(self):
+        """{key: members or fields} of everything there is."""
+        read = {
+            "hash": self.redis.hgetall,
+            "set": self.redis.smembers,
+            "zset": lambda key: self.redis.zrange(key, 0, -1),
+        }
+        return {key: read[self.redis.type(key)](key) for key in self.redis.keys()}
+
+    def teardown(self):
+        """Whatever happened, workers that go on bring every record to an end."""
+        self.store.release_all()
+        for unit, nonce in self.store.expired():
+            self.store.requeue(unit, nonce)
+        while any(self.finish_one_unit(lane) for lane in Lane):
+            pass
+        assert all(self.store.get(id).status.is_final for id in self.seen)
+        assert self.redis.keys("ccd:unit:*") == []
+
+    def finish_one_unit(self, lane):
+        claim = self.store.claim(lane, worker="last", nonce=next(self.nonces))
+        if claim:
+            self.store.complete(claim, output="last", done=1)
+        return claim is not None
+
+
+def test_no_sequence_of_calls_breaks_the_store(redis_client):
+    run_state_machine_as_test(
+        lambda: StoreMachine(redis_client),
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )
