@@ -167,7 +167,7 @@ RULES: dict[str, Rule] = {
     "floor_classes": Whole(1, 10_000),
     "alpha": Real(0, 1),
     "student": OneOf(STUDENTS),
-    "student_weights": Text(max_characters=4096),
+    "student_weights": Text(),
     "student_size": SIDE,
     "student_stride": OneOf((None, 8, 16, 32)),
     "boost": Real(0, 100, open_low=True),

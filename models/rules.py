@@ -114,7 +114,7 @@ class Switch:
 class Text:
     """A name or a path."""
 
-    max_characters: int = 300
+    max_characters: int = 4096
 
     def check(self, field: str, value: object) -> str:
         """The value itself."""
