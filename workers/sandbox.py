@@ -17,7 +17,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -128,6 +128,10 @@ class _ChildEnded(Exception):
     """The child is gone, or was ended because a file took it too long."""
 
 
+class _NotStarted(_ChildEnded):
+    """It ended before it had a file."""
+
+
 class _Child:
     """One decoding process, started when first needed and again when a file has killed it."""
 
@@ -153,10 +157,12 @@ class _Child:
     def ask(self, files: list[FoundFile]) -> None:
         """Send the files that are not refused already."""
         lines = [base64.b64encode(file.path) + b"\n" for file in files if file.refusal is None]
-        try:
+        if not lines:
+            return
+        if self.process is None:
+            self.start()
+        with suppress(BrokenPipeError):  # `answer` finds the child gone
             self.send(b"".join(lines))
-        except BrokenPipeError:
-            self.end()  # `answers` finds it gone and asks again
 
     def answers(self, files: list[FoundFile]) -> Iterator[tuple[FoundFile, Verdict]]:
         """The verdicts on the files that were asked last, in their order."""
@@ -176,6 +182,8 @@ class _Child:
         self.ask([file])
         try:
             return self.answer()
+        except _NotStarted as error:
+            raise RuntimeError("the decoding process does not start") from error
         except _ChildEnded as ended:
             return FileRefused("decoder_crashed", str(ended))
 
@@ -187,6 +195,15 @@ class _Child:
         content["notes"] = tuple(map(str, content["notes"]))
         return Inspected(**content)
 
+    def wait_until_ready(self) -> None:
+        """Children start side by side: each is waited for only when its answer is wanted."""
+        if self.is_ready:
+            return
+        try:
+            self.is_ready = self.line(START_SECONDS) == _READY.strip()
+        except _ChildEnded as ended:
+            raise _NotStarted(str(ended)) from ended
+
     def line(self, seconds: float) -> bytes:
         """The next line that the child writes, within `seconds`."""
         deadline = time.monotonic() + seconds
@@ -195,13 +212,11 @@ class _Child:
             if not chunk:
                 raise _ChildEnded(f"decoding it ended the decoder ({self.end()})")
             self.unread += chunk
-        line, _, rest = self.unread.partition(b"\n")
-        self.unread = rest
+        line, _, self.unread = self.unread.partition(b"\n")
         return bytes(line)
 
     def read_before(self, deadline: float) -> bytes:
-        if self.process is None:
-            return b""
+        assert self.process is not None
         assert self.process.stdout is not None
         handle = self.process.stdout.fileno()
         if not select.select([handle], [], [], max(0.0, deadline - time.monotonic()))[0]:
@@ -210,8 +225,6 @@ class _Child:
         return os.read(handle, 1 << 16)
 
     def send(self, lines: bytes) -> None:
-        if self.process is None:
-            self.start()
         assert self.process is not None
         assert self.process.stdin is not None
         unsent = memoryview(lines)
@@ -227,17 +240,6 @@ class _Child:
             start_new_session=True,  # Ctrl-C goes to the worker, whose end closes the pipe
         )
         self.is_ready = False
-
-    def wait_until_ready(self) -> None:
-        """Children start side by side: each is waited for only when its answer is wanted."""
-        if self.process is None or self.is_ready:
-            return
-        try:
-            ready = self.line(START_SECONDS)
-        except _ChildEnded as error:
-            raise RuntimeError(f"the decoding process does not start: {error}") from error
-        assert ready == _READY.strip(), ready
-        self.is_ready = True
 
     def end(self) -> str:
         """End the child and forget what it wrote; how it ended."""
