@@ -87,8 +87,10 @@ def api(
 
     from app.main import create_app
     from app.standalone import CannotServe, bind
+    from workers import log
 
     settings = _settings(CCD_HOST=host)
+    log.configure(settings.log_format)
     _need_redis(settings)
     try:
         if fd is None:

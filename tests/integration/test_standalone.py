@@ -1,0 +1,203 @@
+"""`ccd serve`: everything on one machine comes up, heals, goes down in order, leaves nothing."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from http.client import HTTPConnection
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from app.standalone import SERVICE_FILE
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("valkey", "api", "worker-io", "worker-method")
+linux_only = pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux ends children with their parent"
+)
+
+
+def wait_until(fact, seconds=40):
+    deadline = time.monotonic() + seconds
+    while not (found := fact()):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+    return found
+
+
+class Serve:
+    """One `ccd serve` and what it said."""
+
+    def __init__(self, data, *options, env=None):
+        self.data = data
+        self.said = data.parent / f"{data.name}-{len(list(data.parent.iterdir()))}.txt"
+        command = [sys.executable, "-m", "app.cli", "serve", "--data", data, *options]
+        with self.said.open("wb") as output:
+            self.process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=os.environ | (env or {}),
+                start_new_session=True,
+            )
+
+    @property
+    def lines(self):
+        return self.said.read_text().splitlines()
+
+    @property
+    def family(self):
+        """Every process that it started, and theirs."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def pid(self, part):
+        """The process of a part, as last told."""
+        told = [line for line in self.lines if line.startswith(f"{part} started, process ")]
+        return int(told[-1].rpartition(" ")[2])
+
+    def wait_until_ready(self):
+        wait_until(lambda: self.process.poll() is not None or self.url())
+        assert self.process.poll() is None, self.said.read_text()
+        return self
+
+    def url(self):
+        ready = [line for line in self.lines if line.startswith("ready at ")]
+        return ready[-1].removeprefix("ready at ") if ready else None
+
+    def status(self, path="/readyz"):
+        """The status of an answer, None without one."""
+        connection = HTTPConnection(urlsplit(self.url()).netloc, timeout=5)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status
+        except OSError:
+            return None
+        finally:
+            connection.close()
+
+
+@pytest.fixture
+def serve(tmp_path):
+    started = []
+
+    def serve(*options, data=tmp_path / "data", env=None):
+        started.append(Serve(data, "--port", "0", *options, env=env))
+        return started[-1]
+
+    yield serve
+    for one in started:
+        if one.process.poll() is None:
+            family = one.family
+            one.process.kill()
+            psutil.wait_procs(family, timeout=10)
+        one.process.wait()
+
+
+def test_it_says_where_it_listens_once_it_can_work(serve):
+    service = serve().wait_until_ready()
+
+    assert service.status("/readyz") == 200
+    assert json.loads((service.data / SERVICE_FILE).read_text()) == {
+        "url": service.url(),
+        "pid": service.process.pid,
+    }
+
+
+def test_sigterm_ends_api_workers_and_valkey_in_this_order(serve):
+    service = serve().wait_until_ready()
+    family = service.family
+    started = time.monotonic()
+
+    service.process.terminate()
+
+    assert service.process.wait(45) == 0
+    assert time.monotonic() - started < 45
+    stopped = [line.removesuffix(" stopped") for line in service.lines if line.endswith(" stopped")]
+    assert stopped == ["api", "worker-io", "worker-method", "valkey"]
+    assert psutil.wait_procs(family, timeout=5)[1] == []
+    assert not (service.data / SERVICE_FILE).exists()
+
+
+def test_a_second_signal_ends_it_at_once(serve):
+    service = serve().wait_until_ready()
+    family = service.family
+    os.kill(service.pid("worker-method"), signal.SIGSTOP)  # it will not stop by itself
+
+    service.process.send_signal(signal.SIGINT)
+    wait_until(lambda: any(line.startswith("stopping") for line in service.lines))
+    service.process.send_signal(signal.SIGINT)
+
+    assert service.process.wait(10) == 130
+    assert psutil.wait_procs(family, timeout=10)[1] == []
+
+
+@linux_only
+def test_a_killed_supervisor_leaves_nothing_running_and_the_next_one_starts(serve):
+    service = serve().wait_until_ready()
+    family = wait_until(lambda: len(service.family) >= 8 and service.family)
+
+    service.process.kill()
+    service.process.wait()
+
+    assert psutil.wait_procs(family, timeout=10)[1] == []
+    assert serve().wait_until_ready().status() == 200
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_that_is_killed_is_started_again(serve, part):
+    service = serve().wait_until_ready()
+    before = service.pid(part)
+
+    os.kill(before, signal.SIGKILL)
+
+    wait_until(lambda: service.pid(part) != before)
+    wait_until(lambda: service.status() == 200)
+    assert f"{part} was ended by SIGKILL; starts again in 0.5 s" in service.said.read_text()
+
+
+def test_a_data_folder_serves_one_service_at_a_time(serve):
+    first = serve().wait_until_ready()
+
+    second = serve()
+
+    assert second.process.wait(30) == 1
+    assert f"in use by process {first.process.pid}" in second.said.read_text()
+    assert first.status() == 200
+
+
+def test_a_port_that_is_taken_is_named(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        service = Serve(tmp_path / "data", "--port", str(port))
+
+        assert service.process.wait(30) == 1
+    assert f"cannot listen on 127.0.0.1 port {port}" in service.said.read_text()
+
+
+def test_a_redis_of_the_users_own_is_used(serve, redis_url):
+    service = serve(env={"CCD_REDIS_URL": redis_url}).wait_until_ready()
+
+    assert service.status() == 200
+    assert not (service.data / "valkey").exists()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
+def test_an_address_for_other_machines_needs_a_word(serve, host):
+    service = serve("--host", host)
+
+    assert service.process.wait(30) == 2
+    assert "--insecure" in service.said.read_text()
+
+
+def test_a_setting_that_makes_no_sense_is_named(serve):
+    service = serve(env={"CCD_LEASE_SECONDS": "soon"})
+
+    assert service.process.wait(30) == 2
+    assert "CCD_LEASE_SECONDS" in service.said.read_text()
