@@ -518,32 +518,55 @@ def test_a_record_that_has_ended_cannot_be_cancelled(store):
         store.cancel("job_1")
 
 
+def cancel_or_be_refused(store, id):
+    """The status that a cancel led to, or that stood against it."""
+    try:
+        return store.cancel(id)
+    except IllegalMove as refused:
+        return refused.status
+
+
+def at_once(*calls):
+    """What the calls answer when each is made by a thread of its own at the same moment."""
+    barrier = threading.Barrier(len(calls))
+
+    def make(call):
+        barrier.wait()
+        return call()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(make, calls))
+
+
 def test_cancel_racing_with_complete_ends_in_one_of_two_ways(store):
-    outcomes = set()
+    endings = {
+        (Status.CANCELLING, Status.CANCELLED),  # the cancel came first
+        (Status.SUCCEEDED, Status.SUCCEEDED),  # it came too late
+    }
     for n in range(200):
-        submit(store, f"job_{n}", CHECK)
+        job = f"job_{n}"
+        submit(store, job, CHECK)
         held = claim(store)
-        barrier = threading.Barrier(2)
+        _, answer = at_once(
+            lambda held=held: store.complete(held, output="x", done=1),
+            lambda job=job: cancel_or_be_refused(store, job),
+        )
 
-        def complete(held=held, barrier=barrier):
-            barrier.wait()
-            store.complete(held, output="x", done=1)
+        assert (answer, store.get(job).status) in endings
 
-        def cancel(n=n, barrier=barrier):
-            barrier.wait()
-            try:
-                store.cancel(f"job_{n}")
-            except IllegalMove as refused:
-                return refused.status
-            return None
 
-        with ThreadPoolExecutor(2) as pool:
-            completing, cancelling = pool.submit(complete), pool.submit(cancel)
-        completing.result()
-        refused, status = cancelling.result(), store.get(f"job_{n}").status
-        outcomes.add((refused, status))
+def test_cancel_racing_with_claim_leaves_no_unit_behind(store, redis_client):
+    for n in range(100):
+        job = f"job_{n}"
+        submit(store, job, CHECK)
+        held, answer = at_once(
+            lambda: claim(store), lambda job=job: cancel_or_be_refused(store, job)
+        )
+        assert answer is (Status.CANCELLING if held else Status.CANCELLED)
+        if held:
+            store.stopped(held)
 
-    assert outcomes <= {(None, Status.CANCELLED), (Status.SUCCEEDED, Status.SUCCEEDED)}
+    assert redis_client.keys("ccd:unit:*") == []
 
 
 # ---------------------------------------------------------------------- datasets and users
@@ -644,31 +667,33 @@ def test_a_deleted_record_leaves_no_key_behind(store, redis_client):
     assert redis_client.keys() == []
 
 
-def test_deleting_a_dataset_races_with_a_job_on_it(store):
+def is_created(store, id, dataset):
+    try:
+        submit(store, id, CHECK, waits_for=dataset)
+    except RecordNotFound:
+        return False
+    return True
+
+
+def is_deleted(store, id):
+    try:
+        store.delete(id)
+    except DatasetInUse:
+        return False
+    return True
+
+
+def test_a_dataset_is_either_deleted_or_used_by_a_job_that_comes_meanwhile(store):
     for n in range(100):
-        register(store, f"ds_{n}")
+        job, dataset = f"job_{n}", f"ds_{n}"
+        register(store, dataset)
         store.complete(claim(store, Lane.IO), output="x", done=1)
-        barrier = threading.Barrier(2)
+        created, deleted = at_once(
+            lambda job=job, dataset=dataset: is_created(store, job, dataset),
+            lambda dataset=dataset: is_deleted(store, dataset),
+        )
 
-        def use(n=n, barrier=barrier):
-            barrier.wait()
-            try:
-                return submit(store, f"job_{n}", CHECK, waits_for=f"ds_{n}")
-            except RecordNotFound:
-                return None
-
-        def delete(n=n, barrier=barrier):
-            barrier.wait()
-            try:
-                store.delete(f"ds_{n}")
-            except DatasetInUse:
-                return False
-            return True
-
-        with ThreadPoolExecutor(2) as pool:
-            using, deleting = pool.submit(use), pool.submit(delete)
-
-        assert (using.result() is None) == deleting.result()
+        assert created != deleted
 
 
 # ---------------------------------------------------------------------- progress

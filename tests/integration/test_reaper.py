@@ -1,0 +1,217 @@
+"""The reaper against a real Valkey, on a clock of the test's own."""
+
+import secrets
+import threading
+
+import pytest
+import redis
+from structlog.testing import capture_logs
+
+from workers.jobs import Kind, Lane, Phase, Status
+from workers.reaper import MAX_RINGS, RING_PAUSE_SECONDS, SWEEP_SECONDS, Reaper
+from workers.settings import Settings
+from workers.store import Renewal, Store
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+class Heard:
+    """Takes doorbells and sweeps and only notes them."""
+
+    def __init__(self):
+        self.rings, self.sweeps = [], []
+
+    def ring(self, lane, count):
+        self.rings.append((lane, count))
+
+    def sweep(self, live_nonces):
+        self.sweeps.append(live_nonces)
+
+
+@pytest.fixture
+def store(redis_client):
+    return Store(redis_client, backoff_seconds=(30,))
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def heard():
+    return Heard()
+
+
+@pytest.fixture
+def reaper(store, clock, heard):
+    settings = Settings(lease_seconds=60, reap_seconds=0.01)
+    return Reaper(store, settings, ring=heard.ring, sweep=heard.sweep, clock=clock)
+
+
+def submit(store, units=1, id="job_1"):
+    phases = [Phase("embed", Lane.METHOD, units=units)]
+    return store.create(Kind.JOB, id, request={}, phases=phases)
+
+
+def claim(store, worker="w"):
+    return store.claim(Lane.METHOD, worker=worker, nonce=secrets.token_hex(8))
+
+
+def test_a_lease_seen_expired_for_the_time_of_grace_is_taken(store, reaper, clock):
+    submit(store)
+    lost = claim(store)
+    store.release("w")
+    reaper.run_once()
+    assert store.live_nonces() == {lost.nonce}
+    clock.now += reaper.grace_seconds
+    reaper.run_once()
+
+    assert reaper.grace_seconds == 15
+    assert store.live_nonces() == set()
+    assert store.renew(lost, done=1) is Renewal.FENCED
+
+
+def test_within_the_time_of_grace_a_lease_is_left_alone(store, reaper, clock):
+    submit(store)
+    lost = claim(store)
+    store.release("w")
+    for _ in range(10):
+        reaper.run_once()
+        clock.now += reaper.grace_seconds / 11
+
+    assert store.live_nonces() == {lost.nonce}
+
+
+def test_a_worker_that_comes_back_in_time_keeps_its_unit(store, reaper, clock):
+    submit(store)
+    held = claim(store)
+    store.release("w")  # a clock that leapt, an outage of Redis
+    reaper.run_once()
+    store.renew(held, done=1)
+    clock.now += reaper.grace_seconds
+    reaper.run_once()
+    store.release("w")
+    reaper.run_once()
+
+    assert store.renew(held, done=2) is Renewal.OK
+
+
+def test_a_first_look_never_takes_anything(store, reaper, clock):
+    submit(store)
+    lost = claim(store)
+    store.release("w")
+    clock.now += 3600
+    reaper.run_once()
+
+    assert store.live_nonces() == {lost.nonce}
+
+
+def test_a_short_lease_has_a_short_time_of_grace(store, heard):
+    settings = Settings(lease_seconds=2, heartbeat_seconds=0.5)
+
+    assert Reaper(store, settings, ring=heard.ring, sweep=heard.sweep).grace_seconds == 0.5
+
+
+def test_a_lost_unit_is_done_by_another_worker(store, reaper, clock, heard, redis_client):
+    submit(store)
+    claim(store)
+    store.release("w")
+    reaper.run_once()
+    clock.now += reaper.grace_seconds
+    reaper.run_once()
+    assert heard.rings == []  # it is delayed
+    redis_client.zadd("ccd:delayed:method", {"job_1/embed/000000": 0})
+    clock.now += RING_PAUSE_SECONDS
+    reaper.run_once()
+    again = claim(store, worker="other")
+    store.complete(again, output="x", done=1)
+
+    assert heard.rings == [(Lane.METHOD, 1)]
+    assert again.attempt == 2
+    assert store.get("job_1").status is Status.SUCCEEDED
+
+
+def test_two_reapers_count_a_lost_unit_once(store, reaper, clock, heard, redis_client):
+    submit(store)
+    claim(store)
+    store.release("w")
+    settings = Settings(lease_seconds=60)
+    other = Reaper(store, settings, ring=heard.ring, sweep=heard.sweep, clock=clock)
+    for _ in range(2):
+        threads = [threading.Thread(target=each.run_once) for each in (reaper, other)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        clock.now += reaper.grace_seconds
+
+    assert redis_client.hget("ccd:unit:job_1/embed/000000", "attempts") == "1"
+
+
+def test_work_that_waits_is_rung_for_but_not_all_the_time(store, reaper, clock, heard):
+    submit(store, units=3)
+    reaper.run_once()
+    reaper.run_once()
+    assert heard.rings == [(Lane.METHOD, 3)]
+    clock.now += RING_PAUSE_SECONDS
+    reaper.run_once()
+
+    assert heard.rings == [(Lane.METHOD, 3)] * 2
+
+
+def test_one_pass_rings_only_so_often(store, reaper, heard):
+    submit(store, units=MAX_RINGS + 1)
+    reaper.run_once()
+
+    assert heard.rings == [(Lane.METHOD, MAX_RINGS)]
+
+
+def test_without_work_nothing_is_rung(store, reaper, heard):
+    reaper.run_once()
+
+    assert heard.rings == []
+
+
+def test_staging_is_swept_now_and_then_but_not_where_somebody_works(store, reaper, clock, heard):
+    submit(store)
+    held = claim(store)
+    reaper.run_once()
+    reaper.run_once()
+    clock.now += SWEEP_SECONDS
+    reaper.run_once()
+
+    assert heard.sweeps == [{held.nonce}] * 2
+
+
+def test_the_thread_survives_errors_and_ends_when_it_is_told(redis_client, heard):
+    went_on = threading.Event()
+
+    errors = [redis.ConnectionError("away"), ZeroDivisionError("a mistake of ours")]
+
+    class Faulty(Store):
+        """Fails twice, then answers."""
+
+        def expired(self):
+            if errors:
+                raise errors.pop(0)
+            went_on.set()
+            return []
+
+    settings = Settings(reap_seconds=0.01)
+    reaper = Reaper(Faulty(redis_client), settings, ring=heard.ring, sweep=heard.sweep)
+    with capture_logs() as events:
+        reaper.start()
+        assert went_on.wait(10)
+        reaper.stop()
+
+    assert [event["event"] for event in events[:2]] == ["reaper.unheard", "reaper.failed"]
+    assert not any(thread.name == "reaper" for thread in threading.enumerate())
