@@ -1,0 +1,373 @@
+"""A worker runs real units of a real job against a real Valkey, in this process."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from demo.world import CLASSES, write_world
+from models.config import PRESETS
+from models.teacher import Teacher
+from workers import phases, tasks, units
+from workers.files import DataFolder, read_rows, tensor_rows
+from workers.jobs import Kind, Lane, Phase, Record, Status, new_id
+from workers.settings import Settings
+from workers.store import Store
+from workers.tasks import Halted, Worker
+
+REGISTER = [Phase("register", Lane.IO)]
+CHECK = [Phase("check", Lane.METHOD, weight=0.01)]
+IMAGES = 10
+SHARD = 4
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scenes")
+    write_world(folder, count=IMAGES, seed=6)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _quiet_doorbell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "ring", lambda *_: None)
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+class Service:
+    """The workers of both lanes and a way to ask for work; no Celery, no HTTP."""
+
+    def __init__(self, store: Store, data: Path, scenes: Path) -> None:
+        self.store = store
+        self.settings = Settings(
+            data=data, allowed_roots=[scenes], shard_images=SHARD, threads=1, heartbeat_seconds=0.05
+        )
+        self.folder = DataFolder(self.settings.data)
+        self.folder.create()
+        self.is_draining = False
+        self.dataset_id = self.register(scenes)
+
+    def worker(self, lane: Lane = Lane.METHOD) -> Worker:
+        return Worker(
+            lane,
+            settings=self.settings,
+            store=self.store,
+            name=f"{lane}@test:1",
+            is_draining=lambda: self.is_draining,
+        )
+
+    def register(self, scenes: Path) -> str:
+        dataset_id = new_id("ds")
+        request = {"name": "scenes", "source": {"kind": "folder", "path": str(scenes)}}
+        self.store.create(Kind.DATASET, dataset_id, request=request, phases=REGISTER)
+        self.worker(Lane.IO).run_until_empty()
+        return dataset_id
+
+    def submit(self, classes: list[str] = CLASSES[:4], **config: Any) -> str:
+        job_id = new_id("job")
+        small = replace(PRESETS["tiny"], warm_up_epochs=1, train_epochs=2, batch_size=5, **config)
+        request = {
+            "dataset_id": self.dataset_id,
+            "classes": [{"name": name, "prompts": []} for name in classes],
+            "config": small.to_dict(),
+        }
+        self.folder.job(job_id).mkdir(parents=True)
+        self.store.create(
+            Kind.JOB, job_id, request=request, phases=CHECK, waits_for=self.dataset_id
+        )
+        return job_id
+
+    def finish(self, job_id: str) -> Record:
+        self.worker().run_until_empty()
+        return self.store.get(job_id)
+
+    def published(self, job_id: str) -> dict[str, bytes]:
+        """The bytes of every tensor file that the job's record names."""
+        files = {}
+        for (phase, unit), name in self.store.outputs(job_id).items():
+            for path in self.folder.phase(name).glob("*.safetensors") if name else ():
+                files[f"{phase}/{unit}/{path.name}"] = path.read_bytes()
+        return files
+
+
+@pytest.fixture
+def service(store: Store, tmp_path: Path, scenes: Path) -> Service:
+    return Service(store, tmp_path / "data", scenes)
+
+
+def test_a_job_runs_to_its_student(service: Service) -> None:
+    job_id = service.submit()
+
+    job = service.finish(job_id)
+
+    assert job.status is Status.SUCCEEDED, job.error
+    assert job.progress.percent == 100
+    student = service.folder.student(job.facts["student_id"])
+    assert service.folder.is_complete(student)
+    listed = json.loads((student / "student.json").read_text())
+    assert listed["classes"] == sorted(CLASSES[:4])
+    assert len(listed["thresholds"]) == 4
+
+
+def test_every_stage_has_a_row_for_every_image(service: Service) -> None:
+    job_id = service.submit()
+    service.finish(job_id)
+    outputs = service.store.outputs(job_id)
+
+    def rows(phase: str, file: str, tensor: str, unit: int = 0) -> int:
+        return tensor_rows(service.folder.phase(outputs[phase, unit]) / file, tensor)
+
+    assert rows("debias", "labels.safetensors", "probs") == IMAGES
+    assert rows("debias", "labels.safetensors", "labels") == IMAGES
+    assert rows("update", "labels.safetensors", "labels") == IMAGES
+    assert rows("score", "scores.safetensors", "probs") == IMAGES
+    shards = range(-(-IMAGES // SHARD))
+    assert [rows("localize", "views.safetensors", "local_probs", k) for k in shards] == [4, 4, 2]
+
+
+def test_boxes_of_local_views_lie_in_their_images(service: Service) -> None:
+    job_id = service.submit()
+    service.finish(job_id)
+    views = service.folder.phase(service.store.outputs(job_id)["localize", 0]) / "views.safetensors"
+
+    boxes = read_rows(views, "boxes", 0, 10**6)
+
+    assert boxes
+    for left, top, right, bottom in boxes:
+        assert 0 <= left < right <= 224
+        assert 0 <= top < bottom <= 224
+
+
+def test_new_class_names_cost_no_image_encoder_pass_for_the_global_views(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.finish(service.submit())
+    job_id = service.submit(CLASSES[4:7])
+    encoded: list[str] = []
+    worker = service.worker()
+    monkeypatch.setattr(
+        Teacher,
+        "encode_images",
+        _noting(encoded, worker, Teacher.encode_images),
+    )
+
+    worker.run_until_empty()
+
+    assert service.store.get(job_id).status is Status.SUCCEEDED
+    assert set(encoded) == {"localize"}
+
+
+def _noting(encoded: list[str], worker: Worker, encode: Callable[..., Any]) -> Callable[..., Any]:
+    """`encode`, which also notes in which phase it was called."""
+    attempt = worker._attempt
+    phase = [""]
+
+    def noting_phase(claim: Any) -> str:
+        phase[0] = claim.phase
+        return attempt(claim)
+
+    worker._attempt = noting_phase  # type: ignore[method-assign]
+
+    def noting(self: Teacher, views: Any) -> Any:
+        encoded.append(phase[0])
+        return encode(self, views)
+
+    return noting
+
+
+def test_the_same_job_again_reuses_every_phase(service: Service) -> None:
+    first = service.submit()
+    service.finish(first)
+    second = service.submit()
+    service.finish(second)
+
+    assert service.store.outputs(first) == service.store.outputs(second)
+
+
+def test_another_alpha_reuses_the_warm_up_and_the_local_views(service: Service) -> None:
+    first = service.submit()
+    service.finish(first)
+    second = service.submit(alpha=0.9)
+    service.finish(second)
+    before, after = service.store.outputs(first), service.store.outputs(second)
+
+    changed = {phase for (phase, unit), name in after.items() if before[phase, unit] != name}
+
+    assert changed == {"update", "train", "score"}
+
+
+def test_the_order_of_the_classes_gives_the_same_files(service: Service) -> None:
+    first = service.submit(CLASSES[:4])
+    service.finish(first)
+    second = service.submit(CLASSES[:4][::-1])
+    service.finish(second)
+
+    assert service.store.outputs(first) == service.store.outputs(second)
+    assert (
+        service.store.get(second).facts["class_order"]
+        != service.store.get(first).facts["class_order"]
+    )
+
+
+@pytest.mark.parametrize("phase", ["embed", "warm_up", "localize", "train", "score"])
+def test_a_unit_that_was_stopped_is_done_again_to_the_same_bytes(
+    service: Service, tmp_path: Path, scenes: Path, phase: str
+) -> None:
+    job_id = service.submit()
+    calm = service.submit()
+    stopped: list[bool] = []
+    run_unit = phases.run_unit
+
+    def interrupted(claim: Any, outputs: Any, bench: Any, on_batch: Any) -> Any:
+        def drain_once(done: int) -> None:
+            on_batch(done)
+            if claim.phase == phase and done and not stopped:
+                stopped.append(True)
+                raise Halted
+
+        return run_unit(claim, outputs, bench, drain_once)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(phases, "run_unit", interrupted)
+        job = service.finish(job_id)
+
+    assert stopped
+    assert job.status is Status.SUCCEEDED
+    other = Service(service.store, tmp_path / "other", scenes)
+    calm = other.submit()
+    other.finish(calm)
+    assert service.published(job_id) == other.published(calm)
+
+
+def test_a_lost_checkpoint_is_trained_again_to_the_same_bytes(
+    service: Service, tmp_path: Path, scenes: Path
+) -> None:
+    job_id = service.submit()
+    lost: list[bool] = []
+    run_unit = phases.run_unit
+
+    def losing(claim: Any, outputs: Any, bench: Any, on_batch: Any) -> Any:
+        if claim.phase == "train" and claim.unit == 1:
+            for folder in service.folder.phases.iterdir():
+                if folder.name.startswith(("weights-", "optimizer-")):
+                    (folder / "state.safetensors").write_bytes(b"gone")
+                    lost.append(True)
+            bench = units.Workbench(service.settings, DataFolder(service.settings.data))
+        return run_unit(claim, outputs, bench, on_batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(phases, "run_unit", losing)
+        job = service.finish(job_id)
+
+    assert lost
+    assert job.status is Status.SUCCEEDED, job.error
+    other = Service(service.store, tmp_path / "other", scenes)
+    calm = other.submit()
+    other.finish(calm)
+    assert service.published(job_id) == other.published(calm)
+
+
+def test_a_draining_worker_gives_its_unit_back(service: Service) -> None:
+    job_id = service.submit()
+    service.is_draining = True
+    worker = service.worker()
+    claim = service.store.claim(Lane.METHOD, worker=worker.name, nonce="a")
+    assert claim is not None
+    worker.run(claim)  # `check` has no batch to stop at: it is finished
+    claim = service.store.claim(Lane.METHOD, worker=worker.name, nonce="b")
+    assert claim is not None
+    assert claim.phase == "embed"
+
+    worker.run(claim)
+
+    again = service.store.claim(Lane.METHOD, worker=worker.name, nonce="c")
+    assert again is not None
+    assert (again.phase, again.attempt) == ("embed", 1)
+    assert service.store.get(job_id).status is Status.RUNNING
+
+
+def test_a_cancelled_job_stops_within_a_batch_and_publishes_nothing_more(
+    service: Service,
+) -> None:
+    job_id = service.submit()
+    worker = service.worker()
+    run_unit = phases.run_unit
+    batches: list[int] = []
+
+    def cancelling(claim: Any, outputs: Any, bench: Any, on_batch: Any) -> Any:
+        def cancel_and_wait(done: int) -> None:
+            if claim.phase != "warm_up":
+                on_batch(done)
+                return
+            service.store.cancel(job_id)
+            batches.append(done)
+            while True:  # the flag arrives with the next heartbeat
+                on_batch(done)
+
+        return run_unit(claim, outputs, bench, cancel_and_wait)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(phases, "run_unit", cancelling)
+        worker.run_until_empty()
+
+    assert service.store.get(job_id).status is Status.CANCELLED
+    assert batches == [5]
+    assert not any(phase == "warm_up" for phase, _ in service.store.outputs(job_id))
+
+
+@pytest.mark.parametrize(
+    ("classes", "config", "code", "said"),
+    [
+        (["zebra", "quokka"], {}, "unknown_words", "quokka"),
+        (CLASSES[:2], {"teacher": "RN50/nowhere"}, "unknown_teacher", "RN50"),
+    ],
+)
+def test_what_the_api_cannot_know_fails_in_check(
+    service: Service, classes: list[str], config: dict[str, Any], code: str, said: str
+) -> None:
+    job = service.finish(service.submit(classes, **config))
+
+    assert job.status is Status.FAILED
+    assert job.error is not None
+    assert (job.error.code, job.error.phase) == (code, "check")
+    assert said in job.error.message
+
+
+def test_an_image_changed_after_registration_ends_the_job_by_name(
+    store: Store, tmp_path: Path, scenes: Path
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    for path in sorted(scenes.rglob("*.jpg"))[:5]:
+        (own / path.name).write_bytes(path.read_bytes())
+    service = Service(store, tmp_path / "data", own)
+    changed = sorted(own.iterdir())[2]
+    changed.write_bytes(min(own.iterdir()).read_bytes())
+
+    job = service.finish(service.submit())
+
+    assert job.error is not None
+    assert job.error.code == "input_changed"
+    assert changed.name in job.error.message
+
+
+def test_an_unexpected_error_is_an_internal_error_and_the_next_job_runs(service: Service) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(phases.METHOD, "embed", lambda _unit: 1 // 0)
+        failed = service.finish(service.submit())
+    succeeded = service.finish(service.submit())
+
+    assert failed.error is not None
+    assert failed.error.code == "internal_error"
+    assert "ZeroDivisionError" in failed.error.message
+    assert succeeded.status is Status.SUCCEEDED

@@ -1,0 +1,161 @@
+"""Training as a chain of epochs on disk: each starts where the one before it ended."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from models import distill
+from models.student import Student
+from models.training import Training
+from workers.files import write_json
+from workers.units import Finished, JobUnit, OnBatch
+
+#: Fields of the config that the student depends on from the first epoch on.
+STUDENT_FIELDS = (
+    "student",
+    "student_weights",
+    "student_size",
+    "student_stride",
+    "boost",
+    "batch_size",
+    "backbone_lr",
+    "head_lr",
+    "weight_decay",
+    "lr_schedule",
+    "ema_decay",
+    "precision",
+    "seed",
+    "warm_up_epochs",
+)
+#: Fields that matter from the first epoch of the main training on.
+TRAIN_FIELDS = ("consistency_weight", "jitter")
+
+STATE = "state.safetensors"
+
+
+class Epochs:
+    """The epochs of one job, counted from 0 over warm-up and main training.
+
+    An epoch publishes three folders of one digest: `optimizer` and `weights`, from which the next
+    one starts, and last its own, which says that it is done and how it went.
+    """
+
+    def __init__(self, unit: JobUnit) -> None:
+        self._unit = unit
+        self._config = unit.config
+
+    def run(self, epoch: int) -> Finished:
+        """The unit of one epoch."""
+        unit, phase = self._unit, self._unit.claim.phase
+
+        def make(staging: Path) -> None:
+            training, result = self._train(epoch, unit.on_batch)
+            unit.bench.keep_training(self.digest(epoch), training)
+            facts = {"epoch": epoch, "loss": result.loss, "map": result.mean_average_precision}
+            write_json(staging / "epoch.json", facts)
+
+        name = unit.produce(f"{phase}-{self.digest(epoch)}", make)
+        reused = unit.was_there
+        self._prune(epoch)
+        curve = [*unit.facts.get("curve", []), {"phase": phase, **self._facts(name)}]
+        return Finished(name, len(unit.files), facts={"curve": curve}, reused=reused)
+
+    def digest(self, epoch: int) -> str:
+        """Digest of the student after `epoch`: the labels and settings that led to it."""
+        fields: tuple[str, ...] = STUDENT_FIELDS
+        if epoch >= self._config.warm_up_epochs:
+            fields += TRAIN_FIELDS
+        if self._config.lr_schedule != "constant":
+            fields += ("train_epochs",)
+        before = self.digest(epoch - 1) if epoch else None
+        return self._unit.digest(before, self._labels_name(epoch), epoch, fields=fields)
+
+    def training_map(self) -> list[float]:
+        """Training mAP of every epoch that is done."""
+        keys = [("warm_up", e) for e in range(self._config.warm_up_epochs)]
+        keys += [("train", e) for e in range(self._config.train_epochs)]
+        outputs = self._unit.outputs
+        return [self._facts(outputs[key])["map"] for key in keys if key in outputs]
+
+    def student_after(self, epoch: int) -> Student:
+        """The student as it stands after `epoch`, from disk or trained again."""
+        weights = self._state("weights", epoch)
+        if not self._unit.folder.is_complete(weights):
+            return self._training_after(epoch).averaged_student()
+        student = self._fresh().student
+        student.load_state_dict(load_file(weights / STATE))
+        return student
+
+    def _train(self, epoch: int, on_batch: OnBatch) -> tuple[Training, distill.EpochResult]:
+        """Train one epoch on top of the one before, and publish where it led."""
+        unit = self._unit
+        training = self._training_after(epoch - 1)
+        result = distill.train_epoch(
+            training,
+            unit.files,
+            unit.tensors(self._labels_name(epoch), "labels.safetensors")["labels"],
+            epoch=epoch,
+            config=self._config,
+            threads=unit.threads,
+            on_batch=on_batch,
+        )
+        optimizer, weights = training.optimizer_state(), training.weights()
+        unit.produce(
+            self._state("optimizer", epoch).name, lambda s: save_file(optimizer, s / STATE)
+        )
+        unit.produce(self._state("weights", epoch).name, lambda s: save_file(weights, s / STATE))
+        return training, result
+
+    def _training_after(self, epoch: int) -> Training:
+        """The training as it stands after `epoch` (-1: a fresh one).
+
+        From memory, from disk, or, where its files are gone or damaged, by training again: the
+        same inputs give the same bytes.
+        """
+        if epoch < 0:
+            return self._fresh()
+        kept = self._unit.bench.take_training(self.digest(epoch))
+        if kept is not None:
+            return kept
+        folders = [self._state("weights", epoch), self._state("optimizer", epoch)]
+        if not all(map(self._unit.folder.is_complete, folders)):
+            return self._train(epoch, self._on_batch_again)[0]
+        training = self._fresh()
+        training.restore(*(load_file(folder / STATE) for folder in folders))
+        return training
+
+    def _on_batch_again(self, _done: int) -> None:
+        """An epoch that is trained again moves no bar, but it is alive and can be stopped."""
+        self._unit.on_batch(0)
+
+    def _fresh(self) -> Training:
+        return self._unit.bench.start_training(self._config, len(self._unit.classes))
+
+    def _labels_name(self, epoch: int) -> str:
+        """Name of the folder whose `labels` an epoch learns from."""
+        warm = epoch < self._config.warm_up_epochs
+        return self._unit.output("debias" if warm else "update")
+
+    def _state(self, kind: str, epoch: int) -> Path:
+        return self._unit.folder.phase(f"{kind}-{self.digest(epoch)}")
+
+    def _facts(self, name: str) -> dict[str, float]:
+        facts: dict[str, float] = json.loads(
+            (self._unit.folder.phase(name) / "epoch.json").read_text()
+        )
+        return facts
+
+    def _prune(self, epoch: int) -> None:
+        """Drop the state of the epoch before the last of the same phase, unless it is selected."""
+        first = 0 if epoch < self._config.warm_up_epochs else self._config.warm_up_epochs
+        old = epoch - 2
+        if old < first:
+            return
+        folder = self._unit.folder
+        folder.discard(self._state("optimizer", old))
+        scores = self.training_map()[:epoch]
+        if distill.select_epoch(scores, self._config.warm_up_epochs) != old:
+            folder.discard(self._state("weights", old))

@@ -1,0 +1,413 @@
+"""The phases of a job, their inputs and outputs, and how each splits into units.
+
+A unit's output is a folder named by a digest of everything it depends on. A unit whose folder is
+already there has nothing to do: that is how jobs resume, and how one reuses another's work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from models import distill
+from models.config import DistillConfig
+from models.debias import Bias
+from models.portable import load_student, save_student
+from models.prompts import class_texts
+from models.student import Student
+from models.thresholds import best_f1_thresholds
+from workers.epochs import Epochs
+from workers.files import MANIFEST, write_json
+from workers.jobs import Claim, Lane, Phase
+from workers.register import register
+from workers.units import EMBED_FIELDS, Finished, JobUnit, OnBatch, Workbench, digest_of
+
+DEBIAS_FIELDS = (
+    "logit_scale",
+    "templates",
+    "background",
+    "min_names",
+    "entropy_cut",
+    "entropy_relative",
+    "floor_classes",
+)
+LOCALIZE_FIELDS = ("cam_size", "cam_threshold", "box_margin", "classes_per_image")
+UPDATE_FIELDS = ("alpha", "floor_classes")
+
+#: Rough cost of one image in each phase, for the percentage alone: a pass of a network is 1, a
+#: training step on one view 3 (forward, and twice as much backward).
+COST_PASS, COST_STEP, COST_SMALL = 1.0, 3.0, 0.05
+
+#: Images of one forward pass when a student answers on new images.
+PREDICT_BATCH = 16
+
+
+def run_unit(
+    claim: Claim, outputs: Mapping[tuple[str, int], str], bench: Workbench, on_batch: OnBatch
+) -> Finished:
+    """Run the claimed unit to its published output.
+
+    Args:
+        claim: the unit.
+        outputs: folder names of the record's units that are done.
+        bench: what this process keeps in memory.
+        on_batch: told after every batch how many images of the unit are done; may raise.
+    """
+    if claim.phase == "register":
+        return register_images(claim, bench, on_batch)
+    if claim.phase == "predict":
+        return predict(claim, bench, on_batch)
+    unit = JobUnit(claim, outputs, bench, on_batch)
+    torch.set_num_threads(unit.threads)
+    return METHOD[claim.phase](unit)
+
+
+def plan_of(config: DistillConfig, num_images: int, shard_images: int) -> list[Phase]:
+    """The phases after `check`, with their units and their share of the work."""
+    shards = -(-num_images // shard_images)
+    views = 1 + config.classes_per_image
+    main_step = COST_STEP * (2 if config.consistency_weight > 0 else 1)
+    rows = [
+        ("embed", shards, False, COST_PASS, 1),
+        ("debias", 1, False, COST_SMALL, 1),
+        ("warm_up", config.warm_up_epochs + 1, True, COST_STEP, config.warm_up_epochs + 1),
+        ("localize", shards, False, COST_PASS * views, 1),
+        ("update", 1, False, COST_SMALL, 1),
+        ("train", config.train_epochs, True, main_step, config.train_epochs),
+        ("score", 1, False, COST_PASS, 1),
+    ]
+    return [
+        Phase(name, Lane.METHOD, units, chained, weight=cost * passes, items=num_images * passes)
+        for name, units, chained, cost, passes in rows
+        if units
+    ]
+
+
+def register_images(claim: Claim, bench: Workbench, on_files: OnBatch) -> Finished:
+    """A folder or archive becomes a dataset."""
+    facts = register(
+        claim.record.id,
+        claim.record.request,
+        folder=bench.folder,
+        nonce=claim.nonce,
+        settings=bench.settings,
+        on_files=on_files,
+    )
+    return Finished("", facts["counts"]["found"], facts=facts)
+
+
+def predict(claim: Claim, bench: Workbench, on_batch: OnBatch) -> Finished:
+    """A student's scores on the images of a dataset."""
+    request = claim.record.request
+    files = bench.files(request["dataset_id"])
+    weights = bench.folder.student(request["student_id"]) / "student.safetensors"
+    digest = digest_of(
+        hashlib.sha256(weights.read_bytes()).hexdigest(), list(files.sha256), bench.fingerprint()
+    )
+
+    def make(staging: Path) -> None:
+        student, header = load_student(weights)
+        probs = distill.predict(
+            student,
+            files,
+            range(len(files)),
+            side=header["preprocessing"]["side"],
+            batch_size=PREDICT_BATCH,
+            threads=bench.threads,
+            on_batch=on_batch,
+        )
+        save_file({"probs": probs}, staging / "scores.safetensors")
+
+    name = bench.folder.produce(f"predict-{digest}", make, nonce=claim.nonce)
+    return Finished(name, len(files), facts={"counts": {"distinct": len(files)}})
+
+
+# The phases of a job, in order
+
+
+def check(unit: JobUnit) -> Finished:
+    """Everything the API cannot know: weights, class names, student. Then the plan."""
+    unit.teacher.check_texts(unit.classes, unit.config.templates)
+    unit.bench.start_training(unit.config, len(unit.classes))
+    _copy_manifest(unit)
+    shard_images = unit.bench.settings.shard_images
+    return Finished(
+        "",
+        len(unit.files),
+        plan=plan_of(unit.config, len(unit.files), shard_images),
+        facts={
+            "fingerprint": {**unit.fingerprint, "teacher": unit.teacher.digest},
+            "class_order": unit.class_order,
+            "shard_images": shard_images,
+            "counts": {"distinct": len(unit.files)},
+        },
+    )
+
+
+def _copy_manifest(unit: JobUnit) -> None:
+    """The job keeps its own list of images, so that its labels outlive the dataset."""
+    source = unit.folder.dataset(unit.request["dataset_id"]) / MANIFEST
+    target = unit.folder.job(unit.job_id) / MANIFEST
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{MANIFEST}-{unit.claim.nonce}")
+    shutil.copyfile(source, partial)
+    partial.replace(target)
+
+
+def embed(unit: JobUnit) -> Finished:
+    """Teacher features of the global views of one shard."""
+
+    def make(staging: Path) -> None:
+        features = distill.embed(
+            unit.teacher,
+            unit.files,
+            unit.shard,
+            batch_size=unit.config.teacher_batch,
+            threads=unit.threads,
+            on_batch=unit.on_batch,
+        )
+        save_file({"features": features}, staging / "features.safetensors")
+
+    digest = unit.digest(unit.shard_sha256, fields=EMBED_FIELDS)
+    name = unit.produce(f"embed-{digest}", make)
+    return Finished(name, len(unit.shard), reused=unit.was_there)
+
+
+def debias(unit: JobUnit) -> Finished:
+    """Global probabilities, bias and debiased labels: here the class names enter."""
+    parents = unit.all_outputs("embed")
+
+    def make(staging: Path) -> None:
+        shards = [unit.tensors(name, "features.safetensors") for name in parents]
+        names = distill.encode_names(unit.teacher, unit.classes, unit.config)
+        features = torch.cat([shard["features"] for shard in shards])
+        found = distill.label_globally(features, names, unit.config)
+        save_file({"probs": found.probs, "labels": found.labels}, staging / "labels.safetensors")
+        save_file(
+            {
+                "features": names.features,
+                "factors": found.bias.factors,
+                "counts": found.bias.counts,
+            },
+            staging / "names.safetensors",
+        )
+
+    texts = [[c.name, class_texts(c, unit.config.templates)] for c in unit.classes]
+    name = unit.produce(f"debias-{unit.digest(parents, texts, fields=DEBIAS_FIELDS)}", make)
+    bias = unit.tensors(name, "names.safetensors")
+    counts = bias["counts"].tolist()
+    facts = {
+        "bias": {"factors": bias["factors"].tolist(), "images": counts},
+        "warnings": _never_top_1([c.name for c in unit.classes], counts),
+    }
+    return Finished(name, len(unit.files), facts=facts, reused=unit.was_there)
+
+
+def warm_up(unit: JobUnit) -> Finished:
+    """One epoch on the debiased labels; the last unit finds the class threshold."""
+    epochs, last = Epochs(unit), unit.config.warm_up_epochs - 1
+    if unit.claim.unit <= last:
+        return epochs.run(unit.claim.unit)
+
+    def make(staging: Path) -> None:
+        threshold = distill.find_class_threshold(
+            epochs.student_after(last),
+            unit.files,
+            config=unit.config,
+            threads=unit.threads,
+            on_batch=unit.on_batch,
+        )
+        write_json(staging / "threshold.json", {"class_threshold": threshold})
+
+    digest = unit.digest(epochs.digest(last), fields=LOCALIZE_FIELDS)
+    name = unit.produce(f"threshold-{digest}", make)
+    return Finished(name, len(unit.files), reused=unit.was_there)
+
+
+def localize(unit: JobUnit) -> Finished:
+    """Local views of one shard, chosen by the warmed-up student, labelled by the teacher."""
+    chosen_by = unit.output("warm_up", unit.config.warm_up_epochs)
+    labelled_by = unit.output("debias")
+
+    def make(staging: Path) -> None:
+        features = unit.tensors(labelled_by, "names.safetensors")["features"]
+        chosen = json.loads((unit.folder.phase(chosen_by) / "threshold.json").read_text())
+        views = distill.localize(
+            unit.teacher,
+            distill.Names(features, len(unit.classes), unit.teacher.logit_scale),
+            Epochs(unit).student_after(unit.config.warm_up_epochs - 1),
+            unit.files,
+            unit.shard,
+            threshold=chosen["class_threshold"],
+            config=unit.config,
+            threads=unit.threads,
+            on_batch=unit.on_batch,
+        )
+        save_file(vars(views), staging / "views.safetensors")
+
+    digest = unit.digest(chosen_by, labelled_by, unit.shard_sha256)
+    name = unit.produce(f"localize-{digest}", make)
+    return Finished(name, len(unit.shard), reused=unit.was_there)
+
+
+def update(unit: JobUnit) -> Finished:
+    """Pseudo-labels: global and local labels blended."""
+    parents, labelled_by = unit.all_outputs("localize"), unit.output("debias")
+
+    def make(staging: Path) -> None:
+        labels = unit.tensors(labelled_by, "labels.safetensors")
+        bias = unit.tensors(labelled_by, "names.safetensors")
+        found = distill.GlobalLabels(
+            labels["probs"], labels["labels"], Bias(bias["factors"], bias["counts"])
+        )
+        shards = [unit.tensors(name, "views.safetensors") for name in parents]
+        local_probs = torch.cat([shard["local_probs"] for shard in shards])
+        pseudo = distill.blend(found, local_probs, unit.config)
+        save_file({"labels": pseudo}, staging / "labels.safetensors")
+
+    name = unit.produce(f"update-{unit.digest(labelled_by, parents, fields=UPDATE_FIELDS)}", make)
+    return Finished(name, len(unit.files), reused=unit.was_there)
+
+
+def train(unit: JobUnit) -> Finished:
+    """One epoch of the main training, on the pseudo-labels."""
+    return Epochs(unit).run(unit.config.warm_up_epochs + unit.claim.unit)
+
+
+def score(unit: JobUnit) -> Finished:
+    """The selected student's answer on every image, its thresholds, and the student's file."""
+    epochs = Epochs(unit)
+    scores = epochs.training_map()
+    selected = distill.select_epoch(scores, unit.config.warm_up_epochs)
+
+    def make(staging: Path) -> None:
+        student = epochs.student_after(selected)
+        probs = distill.predict(
+            student,
+            unit.files,
+            range(len(unit.files)),
+            side=unit.config.student_size,
+            batch_size=unit.config.batch_size,
+            threads=unit.threads,
+            on_batch=unit.on_batch,
+        )
+        pseudo = unit.tensors(unit.output("update"), "labels.safetensors")["labels"]
+        thresholds = best_f1_thresholds(probs, pseudo >= 1)
+        save_file({"probs": probs, "thresholds": thresholds}, staging / "scores.safetensors")
+        _save_student(unit, staging / "student.safetensors", student, thresholds)
+
+    name = unit.produce(
+        f"score-{unit.digest(epochs.digest(selected), unit.output('update'))}", make
+    )
+    reused = unit.was_there
+    metrics = {"selected_epoch": selected, "training_map": scores}
+    facts = _publish_student(unit, name, metrics)
+    outputs = [[*key, folder] for key, folder in sorted(unit.outputs.items())]
+    write_json(
+        unit.folder.job(unit.job_id) / "result.json",
+        {
+            "status": "succeeded",
+            "facts": {**unit.facts, **facts},
+            "outputs": [*outputs, ["score", 0, name]],
+        },
+    )
+    return Finished(name, len(unit.files), facts=facts, reused=reused)
+
+
+METHOD: dict[str, Callable[[JobUnit], Finished]] = {
+    "check": check,
+    "embed": embed,
+    "debias": debias,
+    "warm_up": warm_up,
+    "localize": localize,
+    "update": update,
+    "train": train,
+    "score": score,
+}
+
+
+def _save_student(unit: JobUnit, path: Path, student: Student, thresholds: Tensor) -> None:
+    save_student(
+        path,
+        student,
+        classes=[{"name": c.name, "prompts": list(c.prompts)} for c in unit.classes],
+        thresholds=_listed(thresholds),
+        extra={
+            "threshold_basis": "pseudo_f1",
+            "teacher": unit.config.teacher,
+            "config": unit.config.to_dict(),
+            "fingerprint": unit.fingerprint,
+        },
+    )
+
+
+def _publish_student(unit: JobUnit, name: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the job its own copy of the student; what the record should say of it."""
+    source = unit.folder.phase(name)
+    thresholds = _listed(load_file(source / "scores.safetensors")["thresholds"])
+    names = [c.name for c in unit.classes]
+    student_id = "stu_" + unit.job_id.removeprefix("job_")
+
+    def make(staging: Path) -> None:
+        _link(source / "student.safetensors", staging / "student.safetensors")
+        write_json(
+            staging / "student.json",
+            {
+                "id": student_id,
+                "job_id": unit.job_id,
+                "classes": names,
+                "thresholds": thresholds,
+                "threshold_basis": "pseudo_f1",
+                "metrics": metrics,
+            },
+        )
+
+    unit.folder.produce_at(unit.folder.student(student_id), make, nonce=unit.claim.nonce)
+    warnings = [*unit.facts.get("warnings", []), *_no_threshold(names, thresholds)]
+    return {"student_id": student_id, "metrics": metrics, "warnings": warnings}
+
+
+def _never_top_1(names: list[str], counts: list[int]) -> list[dict[str, str]]:
+    return [
+        {
+            "code": "never_top_1",
+            "message": f"no image has {name!r} as the teacher's surest answer, so its bias could "
+            "not be estimated and is left uncorrected",
+        }
+        for name, count in zip(names, counts, strict=True)
+        if count == 0
+    ]
+
+
+def _no_threshold(names: list[str], thresholds: list[float | None]) -> list[dict[str, str]]:
+    return [
+        {
+            "code": "no_threshold",
+            "message": f"fewer than 5 images have a pseudo-label of 1 for {name!r}, so it has no "
+            "threshold and never fires; its scores can still be read",
+        }
+        for name, threshold in zip(names, thresholds, strict=True)
+        if threshold is None
+    ]
+
+
+def _listed(thresholds: Tensor) -> list[float | None]:
+    return [None if math.isnan(value) else value for value in thresholds.tolist()]
+
+
+def _link(source: Path, target: Path) -> None:
+    """Hard link where the file system can, copy where it cannot."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
