@@ -36,8 +36,8 @@ class Student(nn.Module):
         self.boost = boost
         self.features = trunk.features
         self.head = nn.Conv2d(trunk.channels, num_classes, kernel_size=1)
-        self.register_buffer("_mean", torch.tensor(trunk.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("_std", torch.tensor(trunk.std).view(1, 3, 1, 1), persistent=False)
+        self._mean = nn.Buffer(torch.tensor(trunk.mean).view(1, 3, 1, 1), persistent=False)
+        self._std = nn.Buffer(torch.tensor(trunk.std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, C) logits of `prepare`d images: the mean of each class's map."""
@@ -46,7 +46,7 @@ class Student(nn.Module):
     def cams(self, pixels: Tensor) -> Tensor:
         """(B, C, h, w) class activation maps, their positive part times `boost`."""
         maps: Tensor = self.head(self.features(pixels))
-        return maps + (self.boost - 1) * maps.relu()
+        return maps + maps.relu() * (self.boost - 1)
 
     def prepare(self, images: Tensor) -> Tensor:
         """Normalised float input from (B, 3, S, S) values in [0, 255], uint8 or float."""

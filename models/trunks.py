@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from models.dilation import dilate_resnet, pad_statically
 from models.errors import TeacherError, WeightsMissing
+from models.graph import NotPlain, graph_of
 from models.hub import reachable
 from models.offline import lite0_state
 from models.random import stream_seed
@@ -137,6 +138,10 @@ def _teacher_tower(teacher: Teacher, size: int, stride: int) -> Trunk:
         features, channels = _clip_resnet_copy(tower, stride)
     else:
         raise _not_convolutional(teacher.name)
+    try:
+        graph_of(features)
+    except NotPlain as error:  # better now than when the student is to be saved
+        raise _not_convolutional(teacher.name) from error
     features.requires_grad_(requires_grad=True)
     return Trunk(features=features, channels=channels, mean=teacher.mean, std=teacher.std)
 
@@ -167,6 +172,6 @@ def _clip_resnet_copy(tower: Any, stride: int) -> tuple[nn.Module, int]:
 def _not_convolutional(name: str) -> TeacherError:
     return TeacherError(
         "unsuitable_teacher",
-        f"the image tower of {name} is not a convolutional network that can be dilated",
+        f"the image tower of {name} is not a convolutional network of plain calls",
         f"Take one of {', '.join((*RESNETS, LITE0))} as student.",
     )
