@@ -23,7 +23,7 @@ SEED = 7
 
 @cache
 def scenes():
-    return [draw_scene(SEED, index) for index in range(250)]
+    return [draw_scene(SEED, index) for index in range(160)]
 
 
 def test_a_scene_does_not_depend_on_what_was_drawn_before():
