@@ -59,11 +59,15 @@ def cam_boxes(cams: Tensor, *, size: int, threshold: float, margin: float) -> tu
 def _peak_boxes(cams: Tensor, size: int, threshold: float) -> tuple[Tensor, Tensor]:
     """(m, 4) xyxy in pixels of the upsampled CAM, right and bottom exclusive, and (m,) found."""
     maps = F.interpolate(cams[:, None], (size, size), mode="bilinear", align_corners=False)[:, 0]
-    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
-    kept = (maps - low) / (high - low + MIN_MAX_EPSILON) > threshold  # (m, size, size)
-    left, right = _extent(kept.any(dim=1))
-    top, bottom = _extent(kept.any(dim=2))
-    return torch.stack([left, top, right, bottom], dim=1), kept.any(dim=2).any(dim=1)
+    # A row or column has a pixel over the threshold if its largest one is.
+    columns, rows = maps.amax(dim=1), maps.amax(dim=2)  # both (m, size)
+    low, high = maps.amin(dim=(1, 2))[:, None], columns.amax(dim=1, keepdim=True)
+    kept_columns, kept_rows = (
+        (part - low) / (high - low + MIN_MAX_EPSILON) > threshold for part in (columns, rows)
+    )
+    left, right = _extent(kept_columns)
+    top, bottom = _extent(kept_rows)
+    return torch.stack([left, top, right, bottom], dim=1), kept_rows.any(dim=1)
 
 
 def _extent(kept: Tensor) -> tuple[Tensor, Tensor]:
