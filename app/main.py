@@ -39,8 +39,8 @@ def create_app(settings: Settings) -> FastAPI:
     add_error_handlers(app)
     # The last one added is the outermost.
     app.add_middleware(BodyCap)
-    app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)
+    app.add_middleware(SecurityHeaders)
     openapi.describe(app, DatasetCreate, PredictionCreate)
     return app
 

@@ -21,7 +21,7 @@ CLIENT_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 class RequestId:
     """Gives every request an id, and an error that nobody caught an answer.
 
-    The outermost layer, so that the answer to an unknown error has the id and the headers too.
+    Outside of all that may fail, so that the answer to an unknown error has its id too.
     """
 
     def __init__(self, app: ASGIApp) -> None:

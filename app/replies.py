@@ -83,7 +83,13 @@ def prediction_reply(record: Record) -> dict[str, Any]:
 
 
 def position_of(record: Record, store: Store) -> int | None:
-    return store.queue_position(record.id) if record.status is Status.QUEUED else None
+    """Its place in the queue; None where it is in none, or waits for its dataset."""
+    if record.status is not Status.QUEUED:
+        return None
+    needed = record.waits_for
+    if needed is not None and store.get(needed).status is not Status.SUCCEEDED:
+        return None
+    return store.queue_position(record.id)
 
 
 def json_reply(

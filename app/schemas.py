@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from app.classes import Classes, ClassSpec
-from app.text import Name, bad_character, refused
+from app.text import Name, bad_character, is_unicode, refused
 from models.config import DEFAULT_PRESET
 
 MAX_METADATA = 50
@@ -35,6 +35,8 @@ def _clean_metadata(metadata: dict[str, str]) -> dict[str, str]:
             )
         if reason := bad_character(key):
             raise refused(f"has a key that {reason}")
+        if not is_unicode(value):
+            raise refused(f"has half a character under {key!r}")
     return metadata
 
 
@@ -222,7 +224,7 @@ class SkippedPage(Reply):
 class QueuePlace(Reply):
     """Where waiting work stands."""
 
-    position: int | None = Field(description="0 is next; null while it waits for its dataset.")
+    position: int | None = Field(description="1 is next; null while it waits for its dataset.")
 
 
 class Job(Reply):

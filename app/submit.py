@@ -47,7 +47,7 @@ def submit_upload(
     staging: Path,
     *,
     files_field: str,
-    name: str | None,
+    name: str | None = None,
     max_bad_fraction: float | None = None,
     hidden: bool = False,
 ) -> Record:

@@ -39,6 +39,11 @@ def check_line(text: str, *, max_characters: int) -> str:
     return bad_character(text) or ""
 
 
+def is_unicode(text: str) -> bool:
+    """Whether `text` can be written as UTF-8: JSON's escapes can spell half a character."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def plain(text: str) -> str:
     """`text` as it is kept: NFC, without white space at its ends."""
     return unicodedata.normalize("NFC", text).strip()

@@ -1,9 +1,9 @@
 """Uploaded files go to disk as their bytes arrive; nothing is held in memory."""
 
 import asyncio
-import os
 import secrets
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 
 from app.errors import Problem, invalid
 from app.middleware import raise_body_cap
+from workers.durable import sync_file
 from workers.files import DataFolder, DiskFull, disk_guard
 
 #: How long a client may send nothing before the upload is given up.
@@ -30,6 +31,8 @@ SPACE_CHECK_BYTES = 32 << 20
 MAX_FIELD_BYTES = 4096
 #: Parts of one upload: its files and fields.
 MAX_PARTS = 200_000
+#: Files made durable at once: one commit of the file system serves several.
+SYNC_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -182,6 +185,8 @@ class _PartWriter:
         self._parser.finalize()
         if not self._is_ended:
             raise Problem("malformed_request", "the multipart body breaks off")
+        with disk_guard(self._folder), ThreadPoolExecutor(SYNC_THREADS) as pool:
+            list(pool.map(sync_file, [file.path for file in self.upload.files]))
 
     def close(self) -> None:
         """Close what a broken upload left open."""
@@ -231,8 +236,6 @@ class _PartWriter:
             self._keep_text()
             return
         size = self._file.tell()
-        self._file.flush()
-        os.fsync(self._file.fileno())
         self._file.close()
         self._file = None
         path = self._next_path()
