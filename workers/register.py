@@ -1,10 +1,10 @@
 """A folder, an archive or uploaded files become a dataset: every file decoded once, one list."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from workers.durable import IMAGES, sync_folder
 from workers.files import SKIPPED, SOURCE, DataFolder, read_json, write_json
 from workers.jobs import Kind
 from workers.listing import Listing
@@ -135,4 +135,4 @@ def _write_facts(staging: Path, source: Source, listing: Listing) -> None:
     write_json(staging / FACTS, facts)
     write_json(staging / SOURCE, {"root": source.root})
     if source.root is None:
-        sync_folder(staging / IMAGES)
+        os.sync()  # all images at once: an fsync takes 3.4 ms, for 10,000 images half a minute

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from workers.archives import check_archive, unpack
-from workers.durable import IMAGES, sync_file
+from workers.durable import IMAGES
 from workers.files import NAMES, DiskFull, free_bytes, image_name
 from workers.paths import FoundFile, allowed_folder, display_path, walk
 from workers.settings import Settings
@@ -94,9 +94,8 @@ class Archive:
         unpacked = Path(os.fsdecode(file.path))
         if content is None:
             unpacked.unlink()
-            return
-        target = unpacked.rename(self._images / image_name(content))
-        sync_file(target)
+        else:
+            unpacked.rename(self._images / image_name(content))
 
 
 class Uploads:
@@ -122,11 +121,8 @@ class Uploads:
             yield FoundFile(raw, display_path(raw), os.fsencode(self._folder / stored))
 
     def settle(self, file: FoundFile, content: int | None) -> None:
-        if content is None:
-            return
-        target = self._images / image_name(content)
-        link_or_copy(Path(os.fsdecode(file.path)), target)
-        sync_file(target)
+        if content is not None:
+            link_or_copy(Path(os.fsdecode(file.path)), self._images / image_name(content))
 
 
 def link_or_copy(source: Path, target: Path) -> None:
