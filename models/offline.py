@@ -21,12 +21,21 @@ from torch import Tensor
 from models.errors import WeightsMissing
 
 NAME = "lite0-minilm"
+
+#: Part of the folder's name. Raised when something else would be built.
+VERSION = 1
+
 VIEW_SIZE = 224
 EMBED_DIM = 384
 MEAN = STD = (0.5, 0.5, 0.5)
 
-#: Multiplies the cosine before the softmax.
-LOGIT_SCALE = 60.0
+#: Multiplies the cosine before the softmax. Our choice, from 128 COCO photos and 80 names: at 50 the
+#: mean top-1 probability (0.456) is the share of photos whose top name is right (0.453), so the
+#: softmax means what it says. Entropies run from 0.6 to 3.5 nats (10 % to 90 %), and 88 photos lie
+#: below the cut of two thirds of ln 80, so that 39 classes get a bias. mAP is 0.465; at 28.7, the
+#: median norm of an image embedding, it is 0.475, but 19 photos are left for 13 classes; at 100 it
+#: is 0.421, the images' own differences being lost in the tails.
+LOGIT_SCALE = 50.0
 
 #: Ridge of the least-squares map from text features to classifier weights.
 RIDGE = 0.1
@@ -63,7 +72,7 @@ def load_offline(weights_dir: Path | None) -> tuple[Any, Any]:
     if weights_dir is None:
         with tempfile.TemporaryDirectory() as passing:
             return load_offline(Path(passing))
-    folder = weights_dir / f"offline-{NAME}"
+    folder = weights_dir / f"offline-{NAME}-{VERSION}"
     if not folder.is_dir():
         _publish(folder)
     model = _assemble(folder / "text")
