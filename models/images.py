@@ -207,7 +207,7 @@ def _orientation(image: Image.Image) -> int | None:
     """The EXIF orientation still to be applied. Pillow itself has turned a TIFF by now."""
     try:
         value = image.getexif().get(_ORIENTATION_TAG)
-    except _DAMAGE:
+    except (*_DAMAGE, Warning):
         return None  # broken EXIF in a sound picture: show it as it is stored
     return value if isinstance(value, int) else None
 

@@ -29,8 +29,8 @@ VIEW_SIZE = 224
 EMBED_DIM = 384
 MEAN = STD = (0.5, 0.5, 0.5)
 
-#: Multiplies the cosine before the softmax. Our choice, from 128 COCO photos and 80 names: at 50 the
-#: mean top-1 probability (0.456) is the share of photos whose top name is right (0.453), so the
+#: Multiplies the cosine before the softmax. Our choice, from 128 COCO photos and 80 names: at 50
+#: the mean top-1 probability (0.456) is the share of photos whose top name is right (0.453), so the
 #: softmax means what it says. Entropies run from 0.6 to 3.5 nats (10 % to 90 %), and 88 photos lie
 #: below the cut of two thirds of ln 80, so that 39 classes get a bias. mAP is 0.465; at 28.7, the
 #: median norm of an image embedding, it is 0.475, but 19 photos are left for 13 classes; at 100 it
