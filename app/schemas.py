@@ -135,6 +135,9 @@ class Counts(Reply):
     found: int = Field(description="Files looked at.")
     accepted: int = Field(description="Images that can be used.")
     skipped: int = Field(description="Files that cannot, each with its reason in /skipped.")
+    distinct: int = Field(description="Accepted images that differ in their bytes.")
+    duplicates: int = Field(description="Accepted files that repeat another's bytes.")
+    ignored: int = Field(description="Entries of an archive that are no files to look at.")
 
 
 class Failure(Reply):

@@ -43,7 +43,7 @@ def test_chunks_may_be_cut_anywhere(tmp_path_factory, cuts):
     assert upload.fields == {"name": "café"}
     assert [file.raw_name for file in upload.files] == [b'a;"b".jpg', b"empty"]
     assert [file.path.read_bytes() for file in upload.files] == [b"\r\n--xy\r\n-\x00\xff\r\n", b""]
-    assert [file.bytes for file in upload.files] == [12, 0]
+    assert [file.bytes for file in upload.files] == [13, 0]
 
 
 def test_files_of_a_broken_body_are_closed(tmp_path):
