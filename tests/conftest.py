@@ -40,4 +40,5 @@ def redis_client(redis_url: str) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def store(redis_client: redis.Redis) -> Store:
-    return Store(redis_client)
+    """Lost units are due again at once."""
+    return Store(redis_client, backoff_seconds=(0,))

@@ -12,6 +12,7 @@ from hypothesis.stateful import (
     consumes,
     invariant,
     multiple,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -21,6 +22,8 @@ from workers.records import read_record
 from workers.store import DatasetInUse, IllegalMove, Renewal, StaleClaim, Store
 
 ATTEMPTS = 2
+#: Few records at a time, so that calls meet on one of them.
+MOST_UNFINISHED = 3
 BROKEN = JobError("broken", "p", "It broke.")
 PHASES = st.builds(
     Phase,
@@ -63,7 +66,8 @@ class StoreMachine(RuleBasedStateMachine):
     """One law: a call does what it says, or it is refused by name and changes nothing."""
 
     records = Bundle("records")
-    claims = Bundle("claims")  # every claim there ever was, most of them stale
+    claims = Bundle("claims")  # in force, except where their record has ended
+    stale = Bundle("stale")  # those that have ended by a call of their own
 
     def __init__(self, client):
         super().__init__()
@@ -76,10 +80,12 @@ class StoreMachine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------ calls
 
+    @precondition(lambda self: self.unfinished < MOST_UNFINISHED)
     @rule(target=records, phases=ROWS, priority=st.integers(-2, 2))
     def submit_dataset(self, phases, priority):
         return self.submit(Kind.DATASET, phases, priority, None)
 
+    @precondition(lambda self: self.unfinished < MOST_UNFINISHED)
     @rule(target=records, phases=ROWS, needed=records, priority=st.integers(-2, 2))
     def submit_job(self, phases, needed, priority):
         if needed not in self.seen:
@@ -122,7 +128,12 @@ class StoreMachine(RuleBasedStateMachine):
             expected = Renewal.CANCEL if is_cancelling else Renewal.OK
         assert self.store.renew(claim, done=done, total=total) is expected
 
-    @rule(claim=claims, done=st.integers(0, 40), plan=st.one_of(st.none(), PHASES))
+    @rule(
+        target=stale,
+        claim=consumes(claims),
+        done=st.integers(0, 40),
+        plan=st.one_of(st.none(), PHASES),
+    )
     def complete(self, claim, done, plan):
         phases = [replace(plan, name=f"more_{next(self.nonces)}")] if plan else None
         rings = self.write(
@@ -132,40 +143,53 @@ class StoreMachine(RuleBasedStateMachine):
         if rings is not None:
             self.seen[claim.record.id].outputs[claim.phase, claim.unit] = claim.nonce
             assert all(count <= self.store.waiting(lane) for lane, count in rings.items())
+        return claim
 
-    @rule(claim=claims)
+    @rule(target=stale, claim=consumes(claims))
     def fail(self, claim):
         status = self.write(claim, lambda: self.store.fail(claim, BROKEN))
         assert status in {None, Status.FAILED, Status.CANCELLING, Status.CANCELLED}
+        return claim
 
-    @rule(claim=claims)
+    @rule(target=stale, claim=consumes(claims))
     def give_back(self, claim):
         self.write(claim, lambda: self.store.give_back(claim))
+        return claim
 
-    @rule(claim=claims)
+    @rule(target=stale, claim=consumes(claims))
     def stopped(self, claim):
         self.write(claim, lambda: self.store.stopped(claim))
+        return claim
 
-    @rule(claim=claims)
+    @rule(target=stale, claim=consumes(claims))
     def lose(self, claim):
-        assert self.store.release(claim.worker) == self.is_in_force(claim)
+        is_in_force = self.is_in_force(claim)
+        assert self.store.requeue(claim.unit_id, claim.nonce) is None  # its lease runs
+        assert self.store.release(claim.worker) == is_in_force
         status = self.store.requeue(claim.unit_id, claim.nonce)
-        assert (status is not None) == self.is_in_force(claim)
-        if status is not None:
+        assert (status is not None) == is_in_force
+        if is_in_force:
             record = self.seen[claim.record.id]
             del record.claims[claim.nonce]
             record.lost[claim.unit_id] = record.lost.get(claim.unit_id, 0) + 1
+        return claim
 
-    @rule(claim=claims)
-    def requeue_while_the_lease_runs(self, claim):
+    @rule(claim=stale)
+    def write_with_a_stale_claim(self, claim):
+        assert self.store.renew(claim, done=1) is Renewal.FENCED
         assert self.store.requeue(claim.unit_id, claim.nonce) is None
+        for call in (
+            lambda: self.store.complete(claim, output="stale", done=1),
+            lambda: self.store.fail(claim, BROKEN),
+            lambda: self.store.give_back(claim),
+            lambda: self.store.stopped(claim),
+        ):
+            with pytest.raises(StaleClaim):
+                call()
 
     @rule(claim=claims)
     def write_with_a_nonce_of_nobody(self, claim):
-        forged = replace(claim, nonce="forged")
-        assert self.store.renew(forged, done=1) is Renewal.FENCED
-        with pytest.raises(StaleClaim):
-            self.store.complete(forged, output="forged", done=1)
+        self.write_with_a_stale_claim(replace(claim, nonce="forged"))
 
     @rule(id=records)
     def cancel(self, id):
@@ -196,6 +220,10 @@ class StoreMachine(RuleBasedStateMachine):
             del self.seen[id]
 
     # ------------------------------------------------------------------ the model
+
+    @property
+    def unfinished(self):
+        return sum(not seen.status.is_final for seen in self.seen.values())
 
     def is_in_force(self, claim):
         record = self.seen.get(claim.record.id)

@@ -1,0 +1,50 @@
+"""Short forms of calls to the job store, for tests."""
+
+import secrets
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from workers.jobs import JobError, Kind, Lane, Phase
+
+REGISTER = [Phase("register", Lane.IO)]
+CHECK = [Phase("check", Lane.METHOD, weight=0)]
+SHARDS = Phase("embed", Lane.METHOD, units=3, weight=1)
+EPOCHS = Phase("train", Lane.METHOD, units=2, sequential=True, weight=3)
+BROKEN = JobError("no_images", "register", "The folder holds no image.", "Name another folder.")
+
+
+def submit(store, id="job_1", phases=(SHARDS,), **more):
+    return store.create(Kind.JOB, id, request={"id": id}, phases=phases, **more)
+
+
+def register(store, id="ds_1"):
+    return store.create(Kind.DATASET, id, request={}, phases=REGISTER)
+
+
+def claim(store, lane=Lane.METHOD, worker="w"):
+    return store.claim(lane, worker=worker, nonce=secrets.token_hex(8))
+
+
+def lose(store, lost):
+    """As if the worker had died and its lease had ended."""
+    store.release(lost.worker)
+    return store.requeue(lost.unit_id, lost.nonce)
+
+
+def next_millisecond(store):
+    """Until the clock of Redis, which gives records their age, has moved on."""
+    now = store.redis.time()
+    while store.redis.time()[1] // 1000 == now[1] // 1000:
+        pass
+
+
+def at_once(*calls):
+    """What the calls answer when each is made by a thread of its own at the same moment."""
+    barrier = threading.Barrier(len(calls))
+
+    def make(call):
+        barrier.wait()
+        return call()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(make, calls))
