@@ -4,83 +4,19 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
-from http.client import HTTPConnection
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import psutil
 import pytest
 
 from app.standalone import SERVICE_FILE
+from tests.serving import Serve, wait_until
 
-ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("valkey", "api", "worker-io", "worker-method")
 linux_only = pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux ends children with their parent"
 )
-
-
-def wait_until(fact, seconds=40):
-    deadline = time.monotonic() + seconds
-    while not (found := fact()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-    return found
-
-
-class Serve:
-    """One `ccd serve` and what it said."""
-
-    def __init__(self, data, *options, env=None):
-        self.data = data
-        self.said = data.parent / f"{data.name}-{len(list(data.parent.iterdir()))}.txt"
-        command = [sys.executable, "-m", "app.cli", "serve", "--data", data, *options]
-        with self.said.open("wb") as output:
-            self.process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=os.environ | (env or {}),
-                start_new_session=True,
-            )
-
-    @property
-    def lines(self):
-        return self.said.read_text().splitlines()
-
-    @property
-    def family(self):
-        """Every process that it started, and theirs."""
-        return psutil.Process(self.process.pid).children(recursive=True)
-
-    def pid(self, part):
-        """The process of a part, as last told."""
-        told = [line for line in self.lines if line.startswith(f"{part} started, process ")]
-        return int(told[-1].rpartition(" ")[2])
-
-    def wait_until_ready(self):
-        wait_until(lambda: self.process.poll() is not None or self.url())
-        assert self.process.poll() is None, self.said.read_text()
-        return self
-
-    def url(self):
-        ready = [line for line in self.lines if line.startswith("ready at ")]
-        return ready[-1].removeprefix("ready at ") if ready else None
-
-    def status(self, path="/readyz"):
-        """The status of an answer, None without one."""
-        connection = HTTPConnection(urlsplit(self.url()).netloc, timeout=5)
-        try:
-            connection.request("GET", path)
-            return connection.getresponse().status
-        except OSError:
-            return None
-        finally:
-            connection.close()
 
 
 @pytest.fixture
@@ -93,11 +29,7 @@ def serve(tmp_path):
 
     yield serve
     for one in started:
-        if one.process.poll() is None:
-            family = one.family
-            one.process.kill()
-            psutil.wait_procs(family, timeout=10)
-        one.process.wait()
+        one.end()
 
 
 def test_it_says_where_it_listens_once_it_can_work(serve):

@@ -1,0 +1,137 @@
+"""`ccd run`: one command from a folder to labels and a student, and every way it can end."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from demo.world import CLASSES, write_world
+from tests.serving import ROOT, Serve, wait_until
+
+SHORT = ("--preset", "tiny", "--config", "warm_up_epochs=1", "--config", "train_epochs=1")
+WANTED = ("dog", "cat", "bus")
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scenes")
+    write_world(folder, count=24, seed=6)
+    (folder / "truth.json").unlink()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    """One that may read no folder of ours."""
+    serve = Serve(tmp_path_factory.mktemp("service") / "data", "--port", "0").wait_until_ready()
+    yield serve
+    serve.end()
+
+
+class Run:
+    """One `ccd run` and what it said."""
+
+    def __init__(self, folder, out, *options, data):
+        self.out = out
+        self.said = out.with_suffix(".txt")
+        command = [sys.executable, "-m", "app.cli", "run", folder, "--out", out, *options]
+        environment = {name: value for name, value in os.environ.items() if name != "CCD_URL"}
+        with self.said.open("wb") as output:
+            self.process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment | {"CCD_DATA": str(data)},
+                start_new_session=True,
+            )
+
+    @property
+    def text(self):
+        return self.said.read_text()
+
+    def wait(self, seconds=240):
+        return self.process.wait(seconds)
+
+
+@pytest.fixture
+def run(tmp_path):
+    started = []
+
+    def run(folder, *options, data=tmp_path / "data"):
+        started.append(Run(folder, tmp_path / f"out{len(started)}", *options, data=data))
+        return started[-1]
+
+    yield run
+    for one in started:
+        if one.process.poll() is None:
+            family = psutil.Process(one.process.pid).children(recursive=True)
+            one.process.kill()
+            psutil.wait_procs(family, timeout=10)
+        one.process.wait()
+
+
+def test_a_folder_becomes_labels_and_a_student_with_a_service_of_its_own(run, scenes):
+    one = run(scenes, "--classes", ",".join(WANTED), *SHORT)
+
+    assert one.wait() == 0, one.text
+    rows = [json.loads(line) for line in (one.out / "labels.ndjson").read_text().splitlines()]
+    assert len(rows) == 24
+    assert all(set(row["scores"]) == set(WANTED) for row in rows)
+    with (one.out / "labels.csv").open() as file:
+        assert len(list(csv.reader(file))) == 25
+    assert (one.out / "student.safetensors").stat().st_size > 1_000_000
+    assert all(name in one.text for name in (*WANTED, "threshold", "student.safetensors"))
+    assert "Traceback" not in one.text
+
+
+def test_a_service_that_runs_gets_the_files_it_cannot_read(run, service, scenes):
+    one = run(scenes, "--classes", "dog,zebra crossing", "--url", service.url(), *SHORT)
+
+    assert one.wait() == 1  # a word that the tiny teacher never saw
+    assert "upload" in one.text
+    assert "crossing" in one.text
+
+
+def test_a_failed_job_is_told_with_its_code(run, service, tmp_path):
+    folder = tmp_path / "words"
+    folder.mkdir()
+    (folder / "note.txt").write_text("no picture")
+
+    one = run(folder, "--classes", "dog", "--url", service.url(), *SHORT)
+
+    assert one.wait() == 1
+    assert "no_images" in one.text
+
+
+def test_a_refused_request_is_told_with_its_field(run, service, scenes):
+    one = run(scenes, "--classes", "dog", "--url", service.url(), "--config", "alpha=1.4")
+
+    assert one.wait() == 2
+    assert "alpha" in one.text
+    assert "1.4" in one.text
+
+
+def test_an_address_where_nobody_answers_is_told(run, scenes):
+    one = run(scenes, "--classes", "dog", "--url", "http://127.0.0.1:1")
+
+    assert one.wait() == 3
+    assert "http://127.0.0.1:1" in one.text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_with_nobody_to_ask_cancels_the_job(run, service, scenes, number):
+    long = ("--preset", "tiny", "--config", "train_epochs=500")
+    one = run(scenes, "--classes", ",".join(CLASSES[:3]), "--url", service.url(), *long)
+    wait_until(lambda: "\njob job_" in f"\n{one.text}" and "%" in one.text, seconds=120)
+
+    one.process.send_signal(number)
+
+    assert one.wait() == 4
+    assert "the job was cancelled" in one.text
