@@ -28,7 +28,11 @@ class UnknownTeacher(TeacherError):
     """No model has this name."""
 
     def __init__(self, name: str, nearest: Sequence[str] = ()) -> None:
-        hint = f"The nearest names are {', '.join(nearest)}." if nearest else ""
+        hint = (
+            f"The nearest names are {', '.join(nearest)}."
+            if nearest
+            else "Write ARCH/TAG as open_clip lists them, for example ViT-B-16/openai."
+        )
         super().__init__("unknown_teacher", f"there is no teacher {name!r}", hint)
         self.name = name
         self.nearest = tuple(nearest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,8 +26,8 @@ def cache_only_if_unreachable() -> Iterator[None]:
 
 def reachable(url: str) -> bool:
     """Does a server answer for this URL, with whatever answer? Proxies of the environment count."""
-    request = urllib.request.Request(url, method="HEAD")  # noqa: S310  callers pass https URLs
     try:
+        request = urllib.request.Request(url, method="HEAD")  # noqa: S310  callers pass https URLs
         with urllib.request.urlopen(request, timeout=PROBE_SECONDS):  # noqa: S310
             return True
     except urllib.error.HTTPError:

@@ -66,7 +66,7 @@ def open_model(name: str, *, view_size: int | None, weights_dir: Path | None) ->
     if name.startswith("local-dir:"):
         return _from_folder(name, Path(name.removeprefix("local-dir:")), view_size)
     if name.startswith("hf-hub:"):
-        return _from_hub(name, view_size)
+        return _from_hub(name, view_size, weights_dir)
     if name == OFFLINE:
         model, tokenizer = offline.load_offline(weights_dir)
         return _finish(model, tokenizer, offline.EMBED_DIM, view_size)
@@ -92,14 +92,18 @@ def _from_folder(name: str, folder: Path, view_size: int | None) -> OpenClipMode
     return _finish(model, tokenizer, config["embed_dim"], view_size)
 
 
-def _from_hub(name: str, view_size: int | None) -> OpenClipModel:
+def _from_hub(name: str, view_size: int | None, weights_dir: Path | None) -> OpenClipModel:
+    """A repository of the hub, or its copy `OWNER--NAME` in the folder of weights."""
     repository = name.removeprefix("hf-hub:")
+    copy = repository.replace("/", "--")
+    if weights_dir is not None and (weights_dir / copy).is_dir():
+        return _from_folder(name, weights_dir / copy, view_size)
     with cache_only_if_unreachable():
-        config = _fetched(name, "open_clip_config.json", open_clip.get_model_config, name)
-        weights = "open_clip_model.safetensors"
+        config = _fetched(name, f"{copy}/open_clip_config.json", open_clip.get_model_config, name)
+        weights = f"{copy}/open_clip_model.safetensors"
         _fetched(name, weights, download_pretrained_from_hf, repository)
         model = _create(name, config, view_size)
-        tokenizer = _fetched(name, "its tokenizer", open_clip.get_tokenizer, name)
+        tokenizer = _tokenizer(name, name)
     return _finish(model, tokenizer, config["embed_dim"], view_size)
 
 
@@ -114,7 +118,7 @@ def _from_tag(name: str, view_size: int | None, weights_dir: Path | None) -> Ope
         if path is None and tag != RANDOM_TAG:
             path = _fetched(name, _files_wanted(arch, tag), _download, pretrained)
         model = _create(arch, config, view_size, path=path, pretrained=pretrained)
-        tokenizer = _fetched(name, "its tokenizer", open_clip.get_tokenizer, arch)
+        tokenizer = _tokenizer(name, arch)
     return _finish(model, tokenizer, config["embed_dim"], view_size)
 
 
@@ -126,7 +130,7 @@ def _local_weights(arch: str, tag: str, weights_dir: Path | None) -> Path | None
 
 
 def _files_wanted(arch: str, tag: str) -> str:
-    return " or ".join(f"{arch}-{tag}{suffix}" for suffix in SUFFIXES)
+    return f"{arch}-{tag}{SUFFIXES[0]} (or {', '.join(SUFFIXES[1:])})"
 
 
 def _nearest(name: str) -> list[str]:
@@ -148,6 +152,15 @@ def _fetched(name: str, file: str, fetch: Callable[..., T], *arguments: object) 
         return fetch(*arguments)
     except Exception as error:
         raise WeightsMissing(name, file) from error
+
+
+def _tokenizer(name: str, source: str) -> Any:
+    """open_clip's tokenizer; those of other makers than OpenAI come from the hub."""
+    try:
+        return open_clip.get_tokenizer(source)
+    except Exception as error:
+        hint = "Load it once where the model hub answers; it stays in the hub's cache, HF_HOME."
+        raise WeightsMissing(name, "its tokenizer", hint) from error
 
 
 def _create(
