@@ -1,5 +1,6 @@
 """A real `ccd serve` in a process of its own, for tests."""
 
+import json
 import os
 import subprocess
 import sys
@@ -19,6 +20,22 @@ def wait_until(fact, seconds=40):
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
     return found
+
+
+def survivors(processes, seconds=10):
+    """Those that still run after a while; one that init has yet to bury does not run."""
+    alive = psutil.wait_procs(processes, timeout=0)[1]
+    deadline = time.monotonic() + seconds
+    while (alive := [one for one in alive if _runs(one)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return alive
+
+
+def _runs(process):
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 class Serve:
@@ -72,10 +89,18 @@ class Serve:
         finally:
             connection.close()
 
+    def post(self, path, body):
+        """The status of the answer to a JSON body."""
+        connection = HTTPConnection(urlsplit(self.url()).netloc, timeout=10)
+        connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+        status = connection.getresponse().status
+        connection.close()
+        return status
+
     def end(self):
         """Kill it and all that it started."""
         if self.process.poll() is None:
             family = self.family
             self.process.kill()
-            psutil.wait_procs(family, timeout=10)
+            survivors(family)
         self.process.wait()

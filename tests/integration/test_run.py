@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from demo.world import CLASSES, write_world
-from tests.serving import ROOT, Serve, wait_until
+from tests.serving import ROOT, Serve, survivors, wait_until
 
 SHORT = ("--preset", "tiny", "--config", "warm_up_epochs=1", "--config", "train_epochs=1")
 WANTED = ("dog", "cat", "bus")
@@ -73,7 +73,7 @@ def run(tmp_path):
         if one.process.poll() is None:
             family = psutil.Process(one.process.pid).children(recursive=True)
             one.process.kill()
-            psutil.wait_procs(family, timeout=10)
+            survivors(family)
         one.process.wait()
 
 

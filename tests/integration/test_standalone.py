@@ -7,11 +7,11 @@ import socket
 import sys
 import time
 
-import psutil
 import pytest
+from PIL import Image
 
 from app.standalone import SERVICE_FILE
-from tests.serving import Serve, wait_until
+from tests.serving import Serve, survivors, wait_until
 
 PARTS = ("valkey", "api", "worker-io", "worker-method")
 linux_only = pytest.mark.skipif(
@@ -53,7 +53,7 @@ def test_sigterm_ends_api_workers_and_valkey_in_this_order(serve):
     assert time.monotonic() - started < 45
     stopped = [line.removesuffix(" stopped") for line in service.lines if line.endswith(" stopped")]
     assert stopped == ["api", "worker-io", "worker-method", "valkey"]
-    assert psutil.wait_procs(family, timeout=5)[1] == []
+    assert survivors(family) == []
     assert not (service.data / SERVICE_FILE).exists()
 
 
@@ -67,7 +67,7 @@ def test_a_second_signal_ends_it_at_once(serve):
     service.process.send_signal(signal.SIGINT)
 
     assert service.process.wait(10) == 130
-    assert psutil.wait_procs(family, timeout=10)[1] == []
+    assert survivors(family) == []
 
 
 @linux_only
@@ -78,8 +78,28 @@ def test_a_killed_supervisor_leaves_nothing_running_and_the_next_one_starts(serv
     service.process.kill()
     service.process.wait()
 
-    assert psutil.wait_procs(family, timeout=10)[1] == []
+    assert survivors(family) == []
     assert serve().wait_until_ready().status() == 200
+
+
+@linux_only
+def test_a_killed_supervisor_leaves_nothing_of_a_worker_at_work(serve, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(200):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(images / f"{number}.png")
+    service = serve("--allow", str(images)).wait_until_ready()
+    idle = {
+        process.pid for process in wait_until(lambda: len(service.family) >= 8 and service.family)
+    }
+
+    service.post("/v1/datasets", {"source": {"kind": "folder", "path": str(images)}})
+    wait_until(lambda: {process.pid for process in service.family} - idle)  # it decodes
+    family = service.family
+    service.process.kill()
+    service.process.wait()
+
+    assert survivors(family) == []
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 from functools import partial
 
 import psutil
@@ -11,17 +10,11 @@ import pytest
 
 from app.children import start_child, stop_child
 from app.supervisor import EARLY_DEATHS, ChildKeepsDying, Supervisor, describe_end
+from tests.serving import survivors, wait_until
 
 SLEEP = "import time; time.sleep(60)"
 DEAF = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); " + SLEEP
 PARENT = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {SLEEP!r}]).wait()"
-
-
-def wait_until(fact, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not fact():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -121,7 +114,7 @@ def test_what_a_dead_child_had_started_is_ended_too(supervisor, add):
 
     supervisor.check()
 
-    assert psutil.wait_procs(grandchildren, timeout=10)[1] == []
+    assert survivors(grandchildren) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
@@ -136,7 +129,7 @@ def test_a_child_dies_with_its_parent(tmp_path):
         child = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
 
-    assert psutil.wait_procs([child], timeout=10)[1] == []
+    assert survivors([child]) == []
 
 
 def test_stopping_tells_whether_it_took_force(tmp_path):
