@@ -39,10 +39,10 @@ serve: $(INSTALLED) ## The service on http://127.0.0.1:8000
 	$(BIN)/ccd serve
 
 bench: $(INSTALLED) ## Speed and memory, beside what they are compared with
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.speed
 
 quality: $(INSTALLED) ## Does the method gain anything: three seeds on the drawn world
-	$(BIN)/python -m demo.quality
+	$(BIN)/python -m benchmarks.quality
 
 teacher: $(INSTALLED) ## Train the bundled tiny teacher again
 	$(BIN)/python -m demo.train_teacher
