@@ -214,7 +214,7 @@ class Comparison:
         own = best_f1_thresholds(scores, pseudo >= 1)
         best = best_f1_thresholds(scores, self.train.truth, min_positives=1)
         return {
-            name: float(f1_scores(apply_thresholds(scores, t), self.train.truth).mean())
+            name: float(f1_scores(apply_thresholds(scores, t), self.train.truth).nanmean())
             for name, t in (("own", own), ("best", best))
         }
 

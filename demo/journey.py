@@ -144,7 +144,7 @@ def results_table(stages: dict[str, Rows], truth: dict[str, Any]) -> Table:
         table.add_row(
             text,
             f"{100 * mean_average_precision(scores, is_true):.1f}",
-            f"{100 * f1_scores(given, is_true).mean():.1f}",
+            f"{100 * f1_scores(given, is_true).nanmean():.1f}",
         )
     table.caption = f"F1 at {LABEL_CUT}; the student's at its own thresholds, found without labels"
     return table

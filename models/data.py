@@ -22,6 +22,8 @@ T = TypeVar("T")
 class ImageChanged(Exception):
     """A file no longer holds the bytes that were registered."""
 
+    code = "input_changed"
+
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"{path}: {reason}; register the images again")
         self.path = path
@@ -35,7 +37,7 @@ class ImageFiles:
         if len(paths) != len(sha256):
             raise ValueError(f"{len(paths)} paths need as many digests, there are {len(sha256)}")
         self._paths = paths
-        self._sha256 = sha256
+        self.sha256 = sha256
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -53,7 +55,7 @@ class ImageFiles:
         except OSError as error:
             reason = error.strerror or str(error)
             raise ImageChanged(shown, f"cannot be read ({reason})") from error
-        if hashlib.sha256(content).hexdigest() != self._sha256[index]:
+        if hashlib.sha256(content).hexdigest() != self.sha256[index]:
             raise ImageChanged(shown, "its bytes are not those that were registered")
         return content
 

@@ -27,7 +27,7 @@ from models.prompts import class_texts
 from models.student import Student
 from models.thresholds import best_f1_thresholds
 from workers.epochs import Epochs
-from workers.files import MANIFEST, write_json
+from workers.files import MANIFEST, manifest_count, write_json
 from workers.jobs import Claim, Lane, Phase
 from workers.register import register
 from workers.units import EMBED_FIELDS, Finished, JobUnit, OnBatch, Workbench, digest_of
@@ -139,7 +139,7 @@ def check(unit: JobUnit) -> Finished:
     """Everything the API cannot know: weights, class names, student. Then the plan."""
     unit.teacher.check_texts(unit.classes, unit.config.templates)
     unit.bench.start_training(unit.config, len(unit.classes))
-    _copy_manifest(unit)
+    images = manifest_count(_copy_manifest(unit))
     shard_images = unit.bench.settings.shard_images
     return Finished(
         "",
@@ -149,19 +149,19 @@ def check(unit: JobUnit) -> Finished:
             "fingerprint": {**unit.fingerprint, "teacher": unit.teacher.digest},
             "class_order": unit.class_order,
             "shard_images": shard_images,
-            "counts": {"distinct": len(unit.files)},
+            "counts": {"images": images, "distinct": len(unit.files)},
         },
     )
 
 
-def _copy_manifest(unit: JobUnit) -> None:
+def _copy_manifest(unit: JobUnit) -> Path:
     """The job keeps its own list of images, so that its labels outlive the dataset."""
     source = unit.folder.dataset(unit.request["dataset_id"]) / MANIFEST
     target = unit.folder.job(unit.job_id) / MANIFEST
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{MANIFEST}-{unit.claim.nonce}")
     shutil.copyfile(source, partial)
-    partial.replace(target)
+    return partial.replace(target)
 
 
 def embed(unit: JobUnit) -> Finished:
@@ -312,16 +312,19 @@ def score(unit: JobUnit) -> Finished:
     reused = unit.was_there
     metrics = {"selected_epoch": selected, "training_map": scores}
     facts = _publish_student(unit, name, metrics)
-    outputs = [[*key, folder] for key, folder in sorted(unit.outputs.items())]
-    write_json(
-        unit.folder.job(unit.job_id) / "result.json",
-        {
-            "status": "succeeded",
-            "facts": {**unit.facts, **facts},
-            "outputs": [*outputs, ["score", 0, name]],
-        },
-    )
+    _write_result(unit, name, facts)
     return Finished(name, len(unit.files), facts=facts, reused=reused)
+
+
+def _write_result(unit: JobUnit, name: str, facts: dict[str, Any]) -> None:
+    """The outcome on disk before it is final in Redis: an empty Redis can be rebuilt from it."""
+    outputs = {**unit.outputs, ("score", 0): name}
+    result = {
+        "status": "succeeded",
+        "facts": unit.facts | facts,
+        "outputs": [[phase, k, folder] for (phase, k), folder in sorted(outputs.items())],
+    }
+    write_json(unit.folder.job(unit.job_id) / "result.json", result)
 
 
 METHOD: dict[str, Callable[[JobUnit], Finished]] = {
@@ -343,7 +346,6 @@ def _save_student(unit: JobUnit, path: Path, student: Student, thresholds: Tenso
         classes=[{"name": c.name, "prompts": list(c.prompts)} for c in unit.classes],
         thresholds=_listed(thresholds),
         extra={
-            "threshold_basis": "pseudo_f1",
             "teacher": unit.config.teacher,
             "config": unit.config.to_dict(),
             "fingerprint": unit.fingerprint,

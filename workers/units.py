@@ -131,7 +131,7 @@ class JobUnit:
         self.claim, self.outputs, self.bench, self.on_batch = claim, outputs, bench, on_batch
         self.folder = bench.folder
         self.job_id = claim.record.id
-        self.facts = claim.record.facts
+        self.facts = dict(claim.record.facts)
         self.request = claim.record.request
         self.config = DistillConfig(**self.request["config"])
         self.was_there = False

@@ -12,12 +12,12 @@ import torch
 from demo.world import CLASSES, write_world
 from models.config import PRESETS
 from models.teacher import Teacher
-from workers import phases, tasks, units
+from workers import phases, units
 from workers.files import DataFolder, read_rows, tensor_rows
 from workers.jobs import Kind, Lane, Phase, Record, Status, new_id
 from workers.settings import Settings
 from workers.store import Store
-from workers.tasks import Halted, Worker
+from workers.worker import Halted, Worker
 
 REGISTER = [Phase("register", Lane.IO)]
 CHECK = [Phase("check", Lane.METHOD, weight=0.01)]
@@ -30,11 +30,6 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scenes")
     write_world(folder, count=IMAGES, seed=6)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _quiet_doorbell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "ring", lambda *_: None)
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +59,7 @@ class Service:
             store=self.store,
             name=f"{lane}@test:1",
             is_draining=lambda: self.is_draining,
+            ring=lambda *_: None,
         )
 
     def register(self, scenes: Path) -> str:

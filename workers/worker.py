@@ -1,0 +1,238 @@
+"""A worker process: claim a unit, run it, record it, and again until nothing is left.
+
+Light until a unit is in hand: what needs torch is imported with the first one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Self
+
+import structlog
+from redis.exceptions import RedisError
+
+from workers.files import DataFolder, DiskFull, write_json
+from workers.jobs import Claim, JobError, Lane
+from workers.settings import Settings
+from workers.store import Renewal, StaleClaim, Store
+
+if TYPE_CHECKING:
+    from workers.units import Finished, Workbench
+
+logger = structlog.get_logger()
+
+#: After this long one doorbell rings for the next and ends, so that no Celery task is endless.
+RING_AGAIN_SECONDS = 3600
+#: How long the end of a unit is offered to a Redis that does not answer.
+RECORD_SECONDS = 600
+#: Exit status of a process that lost its claim or stopped making progress.
+EXIT_FENCED, EXIT_STALLED = 70, 71
+
+class Halted(Exception):
+    """The unit in hand was asked to stop: its job is cancelled, or the worker drains."""
+
+
+class Heartbeat:
+    """Renews one claim from a thread and carries progress; ends the process when it must.
+
+    The process ends when the nonce is refused (the unit is somebody else's now) or when `done` has
+    not moved for the stall limit (a hung kernel keeps a mere alive-signal going).
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        claim: Claim,
+        settings: Settings,
+        is_draining: Callable[[], bool],
+        end_process: Callable[[int], Any] = os._exit,
+    ) -> None:
+        self._store, self._claim, self._settings = store, claim, settings
+        self._is_draining, self._end_process = is_draining, end_process
+        self._done = 0
+        self._moved_at = time.monotonic()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self.is_cancelled = False
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def on_batch(self, done: int) -> None:
+        """Note how many images of the unit are done; raise `Halted` if it should stop."""
+        self._done = done
+        self._moved_at = time.monotonic()
+        if self.is_cancelled or self._is_draining():
+            raise Halted
+
+    def _beat(self) -> None:
+        while not self._over.wait(self._settings.heartbeat_seconds):
+            if time.monotonic() - self._moved_at > self._settings.stall_seconds:
+                logger.error("unit.stalled", seconds=self._settings.stall_seconds)
+                self._end_process(EXIT_STALLED)
+            try:
+                answer = self._store.renew(self._claim, done=self._done, total=0)
+            except RedisError as error:
+                logger.warning("heartbeat.unheard", error=str(error))
+                continue
+            if answer is Renewal.FENCED and not self._over.is_set():
+                logger.error("claim.lost")
+                self._end_process(EXIT_FENCED)
+            self.is_cancelled = answer is Renewal.CANCEL
+
+
+class Worker:
+    """One worker process: claims units of its lane and runs them; `ring` wakes the others."""
+
+    def __init__(
+        self,
+        lane: Lane,
+        *,
+        settings: Settings,
+        store: Store,
+        name: str,
+        is_draining: Callable[[], bool],
+        ring: Callable[[Lane, int], object],
+    ) -> None:
+        self.lane, self.settings, self.store, self.name = lane, settings, store, name
+        self.is_draining, self.ring = is_draining, ring
+        self.folder = DataFolder(settings.data)
+        self._bench: Workbench | None = None
+
+    def bury_predecessor(self) -> None:
+        """End the leases of the process that this one replaces; it had the same name."""
+        try:
+            self.store.release(self.name)
+        except RedisError as error:
+            logger.warning("leases.unreleased", error=str(error))
+
+    def run_until_empty(self) -> None:
+        """Claim and run units until the lane is empty, the worker drains, or an hour is over."""
+        ends_at = time.monotonic() + RING_AGAIN_SECONDS
+        while not self.is_draining():
+            if time.monotonic() > ends_at:
+                self.ring(self.lane, 1)
+                return
+            claim = self.store.claim(self.lane, worker=self.name, nonce=secrets.token_hex(16))
+            if claim is None:
+                return
+            self.run(claim)
+
+    def run(self, claim: Claim) -> None:
+        """Run one unit to one outcome, and record it."""
+        record = claim.record
+        started = time.monotonic()
+        with structlog.contextvars.bound_contextvars(
+            record=record.id, phase=claim.phase, unit=claim.unit, attempt=claim.attempt
+        ):
+            outcome = self._attempt(claim)
+            logger.info("unit.ended", outcome=outcome, seconds=time.monotonic() - started)
+
+    def _attempt(self, claim: Claim) -> str:
+        try:
+            with Heartbeat(self.store, claim, self.settings, self.is_draining) as beat:
+                finished = self._work(claim, beat.on_batch)
+        except Halted:
+            return self._record(self._halted, claim, cancelled=beat.is_cancelled)
+        except Exception as error:  # noqa: BLE001 - every failure of a unit ends its record
+            return self._record(self._failed, claim, error=error)
+        return self._record(self._completed, claim, finished=finished)
+
+    def _work(self, claim: Claim, on_batch: Callable[[int], None]) -> Finished:
+        from workers import phases, units  # the heavy half, only with a unit in hand
+
+        if self._bench is None:
+            self._bench = units.Workbench(self.settings, self.folder)
+        outputs = self.store.outputs(claim.record.id)
+        return phases.run_unit(claim, outputs, self._bench, on_batch)
+
+    def _completed(self, claim: Claim, *, finished: Finished) -> str:
+        rings = self.store.complete(
+            claim,
+            output=finished.output,
+            done=finished.done,
+            plan=finished.plan,
+            facts=finished.facts,
+            reused=finished.reused,
+        )
+        for lane, count in rings.items():
+            # This process takes one unit of its own lane itself.
+            self.ring(lane, count - 1 if lane == self.lane else count)
+        return "completed"
+
+    def _halted(self, claim: Claim, *, cancelled: bool) -> str:
+        if cancelled:
+            self.store.stopped(claim)
+            return "cancelled"
+        self.store.give_back(claim)
+        return "given back"
+
+    def _failed(self, claim: Claim, *, error: Exception) -> str:
+        failure = describe(error, claim.phase)
+        logger.error("unit.failed", code=failure.code, exc_info=error)
+        self._write_failure(claim, failure)
+        self.store.fail(claim, failure)
+        return failure.code
+
+    def _write_failure(self, claim: Claim, failure: JobError) -> None:
+        """The outcome on disk before it is final in Redis; a full disk does not hide it."""
+        path = self.folder.of(claim.record.kind, claim.record.id) / "result.json"
+        try:
+            write_json(path, {"status": "failed", "error": asdict(failure)})
+        except OSError as error:
+            logger.warning("result.unwritten", error=str(error))
+
+    def _record(self, end: Callable[..., str], claim: Claim, **outcome: Any) -> str:
+        """Tell the record how the unit ended, for as long as Redis may need to come back."""
+        gives_up_at = time.monotonic() + RECORD_SECONDS
+        wait = threading.Event().wait
+        while True:
+            try:
+                return end(claim, **outcome)
+            except StaleClaim:
+                return "lost to another worker"
+            except RedisError:
+                if time.monotonic() > gives_up_at or self.is_draining():
+                    raise
+                wait(1)
+
+
+def describe(error: Exception, phase: str) -> JobError:
+    """What a user is told of a unit's failure: errors with a code speak for themselves."""
+    code = getattr(error, "code", None)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        error, code = DiskFull(str(error)), "disk_full"
+    if isinstance(code, str):
+        return JobError(
+            code=code,
+            phase=phase,
+            message=str(error),
+            hint=getattr(error, "hint", None),
+            retryable=bool(getattr(error, "retryable", False)),
+        )
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return JobError(
+            code="out_of_memory",
+            phase=phase,
+            message=f"memory ran out: {error}",
+            hint="start the job again with a smaller batch_size or teacher_batch in config",
+            retryable=False,
+        )
+    return JobError(
+        code="internal_error",
+        phase=phase,
+        message=f"an unexpected {type(error).__name__} ended the work",
+        hint="the worker's log has the details; look there for this id",
+        retryable=True,
+    )
