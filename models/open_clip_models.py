@@ -41,6 +41,8 @@ SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 #: Entries of OpenAI's TorchScript files that are no weights.
 _NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
 
+_HUB_HINT = "Load it once where the model hub answers; it stays in the hub's cache, HF_HOME."
+
 
 @dataclass(frozen=True, kw_only=True)
 class OpenClipModel:
@@ -159,8 +161,7 @@ def _tokenizer(name: str, source: str) -> Any:
     try:
         return open_clip.get_tokenizer(source)
     except Exception as error:
-        hint = "Load it once where the model hub answers; it stays in the hub's cache, HF_HOME."
-        raise WeightsMissing(name, "its tokenizer", hint) from error
+        raise WeightsMissing(name, "its tokenizer", _HUB_HINT) from error
 
 
 def _create(
@@ -195,7 +196,9 @@ def _create(
             )
             if path is not None and torchscript:
                 _load_torchscript(model, path)
-        except (RuntimeError, ValueError, OSError) as error:
+        except OSError as error:  # a text tower of another maker, described on the hub
+            raise WeightsMissing(source, "the description of its text tower", _HUB_HINT) from error
+        except Exception as error:  # whatever a damaged file makes its reader raise
             raise TeacherError(
                 "weights_unreadable", f"the weights of {source} cannot be read: {error}", ""
             ) from error

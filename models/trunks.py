@@ -13,6 +13,7 @@ import torch
 import torchvision
 from open_clip.modified_resnet import ModifiedResNet
 from open_clip.timm_model import TimmModel
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models.dilation import dilate_resnet, pad_statically
@@ -78,13 +79,13 @@ def make_trunk(
 
 def _resnet(name: str, stride: int, weights: str, weights_dir: Path | None) -> Trunk:
     network = torchvision.models.get_model(name)
-    if weights != "random":
-        network.load_state_dict(_resnet_state(name, weights, weights_dir))
     dilate_resnet(network, stride)
     channels = network.fc.in_features
     stages = OrderedDict(network.named_children())
     del stages["avgpool"], stages["fc"]
     features = nn.Sequential(stages)
+    if weights != "random":
+        _start(features, _resnet_state(name, weights, weights_dir), name)
     return Trunk(features=features, channels=channels, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 
@@ -110,20 +111,38 @@ def _resnet_state(name: str, weights: str, weights_dir: Path | None) -> dict[str
 def _read_state(name: str, path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise WeightsMissing(name, path.name)
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged file makes its reader raise
+        raise _unreadable(name, str(error)) from error
     return state
+
+
+def _start(features: nn.Module, state: dict[str, Tensor], name: str) -> None:
+    """Load the weights of a classifier into its trunk; all but its last layer must be there."""
+    kept = {k: v for k, v in state.items() if not k.startswith(("fc.", "classifier."))}
+    try:
+        found = features.load_state_dict(kept, strict=False)
+    except RuntimeError as error:
+        raise _unreadable(name, str(error)) from error
+    missing = [k for k in found.missing_keys if not k.endswith("num_batches_tracked")]
+    if missing or found.unexpected_keys:
+        wrong = [*missing, *found.unexpected_keys]
+        raise _unreadable(name, f"{len(wrong)} names differ, such as {wrong[0]}")
+
+
+def _unreadable(name: str, reason: str) -> TeacherError:
+    hint = "Take a file of the network's state_dict, as torchvision publishes it."
+    return TeacherError("weights_unreadable", f"not the weights of {name}: {reason}", hint)
 
 
 def _lite0(size: int, stride: int, weights: str) -> Trunk:
     features: Any = timm.create_model(LITE0, num_classes=0, global_pool="", output_stride=stride)
     if weights != "random":
         state = lite0_state() if weights == "imagenet" else _read_state(LITE0, Path(weights))
-        kept = {k: v for k, v in state.items() if not k.startswith("classifier.")}
-        features.load_state_dict({**features.state_dict(), **kept})
+        _start(features, state, LITE0)
     pad_statically(features, size)
     half = (0.5, 0.5, 0.5)  # its published weights were trained on values in [-1, 1]
     return Trunk(features=features, channels=features.num_features, mean=half, std=half)

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import open_clip
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import nn
 
 from models import hub, open_clip_models
 from models.errors import TeacherError, UnknownTeacher, WeightsMissing
-from models.open_clip_models import open_model, stretch_attention_pool
+from models.open_clip_models import BUNDLED, open_model, stretch_attention_pool
 from models.teacher import load_teacher
 
 ARCH = "test-arch"
@@ -96,10 +96,11 @@ def test_a_folder_without_weights_is_refused(tmp_path, teacher_folder):
         open_model(f"local-dir:{tmp_path}", view_size=None, weights_dir=None)
 
 
-def test_damaged_weights_are_called_unreadable(tmp_path, teacher_folder):
+@pytest.mark.parametrize("weights", [save({"logit_scale": torch.zeros(())}), b"torn"])
+def test_other_or_damaged_weights_are_called_unreadable(tmp_path, teacher_folder, weights):
     config = (teacher_folder / "open_clip_config.json").read_text()
     (tmp_path / "open_clip_config.json").write_text(config)
-    save_file({"logit_scale": torch.zeros(())}, tmp_path / "open_clip_model.safetensors")
+    (tmp_path / "open_clip_model.safetensors").write_bytes(weights)
 
     with pytest.raises(TeacherError) as refused:
         open_model(f"local-dir:{tmp_path}", view_size=None, weights_dir=None)
@@ -113,6 +114,13 @@ def test_a_copy_of_a_hub_repository_is_found_in_the_folder_of_weights(tmp_path, 
     teacher = load_teacher("hf-hub:someone/something", weights_dir=tmp_path)
 
     assert teacher.digest == load_teacher(f"local-dir:{teacher_folder}").digest
+
+
+def test_the_bundled_teacher_is_in_the_package():
+    teacher = load_teacher("bundled:tiny")
+
+    assert (teacher.view_size, teacher.feature_dim) == (80, 128)
+    assert sum(path.stat().st_size for path in BUNDLED["bundled:tiny"].iterdir()) < 16e6
 
 
 def test_random_weights_are_always_the_same(small_arch):

