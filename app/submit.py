@@ -92,6 +92,12 @@ def submit_job(services: Services, body: JobCreate) -> Record:
     """
     config = resolve(body.preset, body.config)
     _check_config(services, config)
+    if len(body.classes) == 1 and not config.background:
+        raise invalid(
+            "/classes",
+            "must name at least 2 classes where config.background is false: "
+            "a softmax over one name is 1 for every image",
+        )
     dataset_id = _usable_dataset(services, body.dataset_id, body.source, name=body.name)
     request = {
         "dataset_id": dataset_id,

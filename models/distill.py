@@ -45,13 +45,17 @@ OnBatch = Callable[[int], None]
 class Classifier(Protocol):
     """What `predict` needs: a student in training, or one loaded from its file."""
 
-    def eval(self) -> object: ...
+    def eval(self) -> object:
+        """Turn training behaviour off."""
 
-    def parameters(self) -> Iterator[Tensor]: ...
+    def parameters(self) -> Iterator[Tensor]:
+        """Its weights, which tell the device."""
 
-    def prepare(self, images: Tensor, /) -> Tensor: ...
+    def prepare(self, images: Tensor, /) -> Tensor:
+        """Normalised float input from (B, 3, S, S) uint8."""
 
-    def __call__(self, images: Tensor, /) -> Tensor: ...
+    def __call__(self, images: Tensor, /) -> Tensor:
+        """(B, C) logits."""
 
 
 @dataclass(frozen=True)

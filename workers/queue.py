@@ -67,6 +67,8 @@ def make_celery(settings: Settings) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_send_task_events=False,
         worker_hijack_root_logger=False,
+        # The log goes to the stream that the supervisor keeps, tracebacks included.
+        worker_redirect_stdouts=False,
         task_queues=[Queue(lane.value) for lane in Lane],  # type: ignore[no-untyped-call]
         task_default_queue=Lane.METHOD.value,
         task_create_missing_queues=False,

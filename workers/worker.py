@@ -34,6 +34,7 @@ RECORD_SECONDS = 600
 #: Exit status of a process that lost its claim or stopped making progress.
 EXIT_FENCED, EXIT_STALLED = 70, 71
 
+
 class Halted(Exception):
     """The unit in hand was asked to stop: its job is cancelled, or the worker drains."""
 

@@ -5,7 +5,7 @@ import json
 import httpx
 import pytest
 
-JOB = {"dataset_id": "ds_0", "classes": ["cat"], "preset": "tiny"}
+JOB = {"dataset_id": "ds_0", "classes": ["cat", "dog"], "preset": "tiny"}
 FOLDER = {"kind": "folder", "path": "/nowhere"}
 
 
@@ -24,6 +24,7 @@ WRONG_JOBS = {
     "classes null": (job(classes=None), "/classes", "not a list"),
     "classes as one text": (job(classes="cat,dog"), "/classes", "not a list"),
     "too many classes": (job(classes=[f"c{i}" for i in range(1001)]), "/classes", "1,001"),
+    "one class without background": (job(classes=["cat"]), "/classes", "at least 2 classes"),
     "class repeated": (job(classes=["cat", "dog", "cat"]), "/classes/2", "/classes/0"),
     "class repeated in capitals": (job(classes=["dog", "DOG"]), "/classes/1", "/classes/0"),
     "class repeated with sz": (job(classes=["strasse", "STRA\u00dfE"]), "/classes/1", "same class"),

@@ -62,7 +62,7 @@ def test_a_request_is_on_disk_before_it_is_accepted(api):
 def test_one_call_registers_a_folder_and_starts_the_job(api):
     source = {"kind": "folder", "path": str(api.root)}
 
-    job = api.post("/v1/jobs", json={"source": source, "classes": ["a"], "preset": "tiny"}).json()
+    job = api.post("/v1/jobs", json={"source": source, "classes": ["a", "b"], "preset": "tiny"}).json()
 
     assert job["queue"] == {"position": None}  # it waits for its dataset
     assert api.get(f"/v1/datasets/{job['dataset_id']}").json()["source"] == source
@@ -149,7 +149,7 @@ def test_a_job_on_a_failed_dataset_is_refused_with_the_reason(api):
     claim = api.store.claim(Lane.IO, worker="w", nonce="n1")
     api.store.fail(claim, JobError("no_images", "register", "no image in it"))
 
-    reply = api.post("/v1/jobs", json={"dataset_id": dataset_id, "classes": ["a"]})
+    reply = api.post("/v1/jobs", json={"dataset_id": dataset_id, "classes": ["a", "b"]})
 
     assert (reply.status_code, reply.json()["code"]) == (409, "dataset_failed")
     assert "no_images" in reply.json()["detail"]
@@ -168,7 +168,7 @@ def test_jobs_are_listed_newest_first_page_by_page(api):
 @pytest.mark.parametrize("field", ["classes", "metadata"])
 def test_names_in_any_script_come_back_as_they_went_in(api, field):
     word = "犬 🐕\u200d🦺 \"'<b>"
-    fields = {"classes": [word], "metadata": {word: word}}
+    fields = {"classes": [word, "cat"], "metadata": {word: word}}
 
     job = api.get(f"/v1/jobs/{api.new_job(**fields)}").json()
 

@@ -104,14 +104,14 @@ def test_a_failed_job_is_told_with_its_code(run, service, tmp_path):
     folder.mkdir()
     (folder / "note.txt").write_text("no picture")
 
-    one = run(folder, "--classes", "dog", "--url", service.url(), *SHORT)
+    one = run(folder, "--classes", "dog,cat", "--url", service.url(), *SHORT)
 
     assert one.wait() == 1
     assert "no_images" in one.text
 
 
 def test_a_refused_request_is_told_with_its_field(run, service, scenes):
-    one = run(scenes, "--classes", "dog", "--url", service.url(), "--config", "alpha=1.4")
+    one = run(scenes, "--classes", "dog,cat", "--url", service.url(), "--config", "alpha=1.4")
 
     assert one.wait() == 2
     assert "alpha" in one.text
@@ -119,7 +119,7 @@ def test_a_refused_request_is_told_with_its_field(run, service, scenes):
 
 
 def test_an_address_where_nobody_answers_is_told(run, scenes):
-    one = run(scenes, "--classes", "dog", "--url", "http://127.0.0.1:1")
+    one = run(scenes, "--classes", "dog,cat", "--url", "http://127.0.0.1:1")
 
     assert one.wait() == 3
     assert "http://127.0.0.1:1" in one.text
