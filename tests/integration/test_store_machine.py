@@ -10,6 +10,7 @@ from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
     consumes,
+    initialize,
     invariant,
     multiple,
     precondition,
@@ -80,12 +81,12 @@ class StoreMachine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------ calls
 
-    @precondition(lambda self: self.unfinished < MOST_UNFINISHED)
+    @precondition(lambda self: len(self.unfinished) < MOST_UNFINISHED)
     @rule(target=records, phases=ROWS, priority=st.integers(-2, 2))
     def submit_dataset(self, phases, priority):
         return self.submit(Kind.DATASET, phases, priority, None)
 
-    @precondition(lambda self: self.unfinished < MOST_UNFINISHED)
+    @precondition(lambda self: len(self.unfinished) < MOST_UNFINISHED)
     @rule(target=records, phases=ROWS, needed=records, priority=st.integers(-2, 2))
     def submit_job(self, phases, needed, priority):
         if needed not in self.seen:
@@ -100,13 +101,25 @@ class StoreMachine(RuleBasedStateMachine):
         )
         return id
 
-    @rule(target=claims, lane=st.sampled_from(Lane))
-    def claim(self, lane):
-        waiting, nonce = self.store.waiting(lane), next(self.nonces)
+    @initialize(target=claims, records=st.lists(ROWS, min_size=2, max_size=2))
+    def begin_with_work_in_hand(self, records):
+        for phases in records:
+            self.submit(Kind.JOB, phases, 0, None)
+        return multiple(self.claim(Lane), self.claim(list(Lane)[::-1]))
+
+    @rule(lane=st.sampled_from(Lane))
+    def claim_where_nothing_waits(self, lane):
+        if not self.store.waiting(lane):
+            assert self.store.claim(lane, worker="w", nonce="unused") is None
+
+    @precondition(lambda self: any(self.store.waiting(lane) for lane in Lane))
+    @rule(target=claims, lanes=st.permutations(Lane))
+    def claim_what_waits(self, lanes):
+        return self.claim(lanes)
+
+    def claim(self, lanes):
+        lane, nonce = next(filter(self.store.waiting, lanes)), next(self.nonces)
         found = self.store.claim(lane, worker=nonce, nonce=nonce)
-        assert (found is None) == (waiting == 0)
-        if found is None:
-            return multiple()
         record = self.seen[found.record.id]
         assert found.unit_id not in record.held_units
         assert found.attempt == 1 + record.lost.get(found.unit_id, 0)
@@ -191,17 +204,25 @@ class StoreMachine(RuleBasedStateMachine):
     def write_with_a_nonce_of_nobody(self, claim):
         self.write_with_a_stale_claim(replace(claim, nonce="forged"))
 
+    @precondition(lambda self: self.running)
+    @rule(pick=st.randoms(use_true_random=False))
+    def cancel_what_runs(self, pick):
+        self.cancel(pick.choice(self.running))
+
     @rule(id=records)
+    def cancel_what_waits(self, id):
+        if id in self.seen and self.seen[id].status is Status.QUEUED:
+            self.cancel(id)
+
     def cancel(self, id):
-        if id not in self.seen:
-            return
-        record = self.seen[id]
-        if record.status.is_final:
+        status = self.store.cancel(id)
+        assert status is (Status.CANCELLING if self.seen[id].claims else Status.CANCELLED)
+
+    @rule(id=records)
+    def cancel_what_has_ended(self, id):
+        if id in self.seen and self.seen[id].status.is_final:
             with pytest.raises(IllegalMove):
                 self.store.cancel(id)
-            return
-        status = self.store.cancel(id)
-        assert status is (Status.CANCELLING if record.claims else Status.CANCELLED)
 
     @rule(id=consumes(records))
     def delete(self, id):
@@ -223,7 +244,11 @@ class StoreMachine(RuleBasedStateMachine):
 
     @property
     def unfinished(self):
-        return sum(not seen.status.is_final for seen in self.seen.values())
+        return [id for id, seen in self.seen.items() if not seen.status.is_final]
+
+    @property
+    def running(self):
+        return [id for id, seen in self.seen.items() if seen.status is Status.RUNNING]
 
     def is_in_force(self, claim):
         record = self.seen.get(claim.record.id)
@@ -358,8 +383,8 @@ def test_no_sequence_of_calls_breaks_the_store(redis_client):
     run_state_machine_as_test(
         lambda: StoreMachine(redis_client),
         settings=settings(
-            max_examples=60,
-            stateful_step_count=40,
+            max_examples=80,
+            stateful_step_count=50,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
         ),
