@@ -315,6 +315,8 @@ class StoreMachine(RuleBasedStateMachine):
         mine = {unit for unit in self.units if unit.startswith(f"{id}/")}
         assert self.keys.get(f"ccd:running:{id}", set()) == set(seen.held_units)
         assert self.keys.get(f"ccd:open:{id}", set()) == mine - set(seen.held_units)
+        if seen.status is Status.CANCELLING:
+            assert mine == set(seen.held_units)  # it opens nothing more
         needed = self.seen.get(seen.waits_for or "")
         is_waiting = needed is not None and not needed.status.is_final
         assert bool(mine) == (not seen.status.is_final and not is_waiting)
