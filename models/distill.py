@@ -35,6 +35,10 @@ from models.views import box_in_pixels, cam_boxes, class_threshold
 #: saved.
 THRESHOLD_SAMPLE = 4096
 
+#: A pseudo-label from which on a class is taken to be there when thresholds are found. Our choice:
+#: labels of 1 are only the most salient objects, docs/method.md 15.
+POSITIVE_LABEL = 0.5
+
 #: Images whose originals `localize` holds at once, decoded at full size.
 LOCALIZE_BATCH = 8
 
@@ -451,6 +455,15 @@ def select_epoch(scores: Sequence[float], warm_up_epochs: int) -> int:
     return next((e for e in main if gain_rises(scores[: e + 1])), len(scores) - 1)
 
 
+def label_thresholds(scores: Tensor, pseudo: Tensor) -> Tensor:
+    """(C,) score from which on each class counts as present, found without truth.
+
+    Best F1 of the student's (N, C) scores against the (N, C) pseudo-labels of `POSITIVE_LABEL` or
+    more; NaN for a class with too few of them. docs/method.md 15.
+    """
+    return best_f1_thresholds(scores, pseudo >= POSITIVE_LABEL)
+
+
 def distill(
     files: ImageFiles,
     classes: Sequence[ClassPrompt],
@@ -529,7 +542,7 @@ def distill(
         batch_size=config.batch_size,
         threads=threads,
     )
-    thresholds = best_f1_thresholds(probs, pseudo >= 1)
+    thresholds = label_thresholds(probs, pseudo)
 
     back = torch.tensor(order).argsort()
     return Distilled(

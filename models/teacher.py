@@ -160,8 +160,10 @@ class Teacher:
         return torch.cat(features)
 
     def _autocast(self) -> AbstractContextManager[Any]:
+        """Mixed precision on CUDA, as asked for; elsewhere it would only be slow."""
         dtype = _AUTOCAST[self._precision]
-        return torch.autocast(self._device.type, dtype=dtype, enabled=dtype is not None)
+        enabled = dtype is not None and self._device.type == "cuda"
+        return torch.autocast(self._device.type, dtype=dtype, enabled=enabled)
 
 
 def load_teacher(
@@ -182,7 +184,7 @@ def load_teacher(
         view_size: side of its square view in pixels; None is the model's own.
         normalisation: "teacher" for the model's mean and std, "imagenet" for ImageNet's.
         logit_scale: None is the model's own.
-        precision: "fp32", or "bf16" or "fp16" autocast.
+        precision: "fp32", or "bf16" or "fp16" autocast on CUDA.
         device: where it runs.
         weights_dir: looked into first, for `ARCH-TAG.safetensors` or `.pt`; `offline:` models are
             built into it.

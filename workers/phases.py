@@ -25,7 +25,6 @@ from models.debias import Bias
 from models.portable import load_student, save_student
 from models.prompts import class_texts
 from models.student import Student
-from models.thresholds import best_f1_thresholds
 from workers.epochs import Epochs
 from workers.files import MANIFEST, manifest_count, write_json
 from workers.jobs import Claim, Lane, Phase
@@ -302,7 +301,7 @@ def score(unit: JobUnit) -> Finished:
             on_batch=unit.on_batch,
         )
         pseudo = unit.tensors(unit.output("update"), "labels.safetensors")["labels"]
-        thresholds = best_f1_thresholds(probs, pseudo >= 1)
+        thresholds = distill.label_thresholds(probs, pseudo)
         save_file({"probs": probs, "thresholds": thresholds}, staging / "scores.safetensors")
         _save_student(unit, staging / "student.safetensors", student, thresholds)
 
@@ -395,8 +394,8 @@ def _no_threshold(names: list[str], thresholds: list[float | None]) -> list[dict
     return [
         {
             "code": "no_threshold",
-            "message": f"fewer than 5 images have a pseudo-label of 1 for {name!r}, so it has no "
-            "threshold and never fires; its scores can still be read",
+            "message": f"fewer than 5 images have a pseudo-label of 0.5 or more for {name!r}, so "
+            "it has no threshold and never fires; its scores can still be read",
         }
         for name, threshold in zip(names, thresholds, strict=True)
         if threshold is None

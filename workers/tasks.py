@@ -9,11 +9,19 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from celery.signals import worker_init, worker_process_init, worker_shutting_down
+from celery.signals import (
+    worker_init,
+    worker_process_init,
+    worker_ready,
+    worker_shutdown,
+    worker_shutting_down,
+)
 
 from workers import log
+from workers.files import DataFolder
 from workers.jobs import Lane
 from workers.queue import TASK_NAME, make_celery, ring
+from workers.reaper import Reaper
 from workers.settings import Settings
 from workers.store import open_store
 from workers.worker import Worker
@@ -21,6 +29,7 @@ from workers.worker import Worker
 settings = Settings()
 celery_app = make_celery(settings)
 
+_reaper: Reaper | None = None
 _worker: Worker | None = None
 
 
@@ -32,6 +41,23 @@ def drain_flag(main_pid: int) -> Path:
 @worker_init.connect
 def _forget_old_flag(**_: object) -> None:
     drain_flag(os.getpid()).unlink(missing_ok=True)
+
+
+@worker_ready.connect
+def _start_reaper(**_: object) -> None:
+    global _reaper  # noqa: PLW0603 - one a main process, started where Celery allows it
+    folder = DataFolder(settings.data)
+    folder.create()
+    _reaper = Reaper(
+        open_store(settings), settings, ring=partial(ring, celery_app), sweep=folder.sweep
+    )
+    _reaper.start()
+
+
+@worker_shutdown.connect
+def _stop_reaper(**_: object) -> None:
+    if _reaper is not None:
+        _reaper.stop()
 
 
 @worker_shutting_down.connect

@@ -58,7 +58,7 @@ def test_without_redis_the_answer_is_503_within_3_seconds(lonely_api, tmp_path):
         ("GET", "/readyz", {}),
         ("POST", "/v1/datasets", {"json": {"source": source}}),
         ("POST", "/v1/datasets", {"files": {"files": ("a.jpg", b"x")}}),
-        ("POST", "/v1/jobs", {"json": {"source": source, "classes": ["a"]}}),
+        ("POST", "/v1/jobs", {"json": {"source": source, "classes": ["a", "b"]}}),
         ("POST", "/v1/jobs/job_0/cancel", {}),
     ]
     for method, path, content in calls:
@@ -84,7 +84,7 @@ def test_a_full_disk_is_507_and_leaves_nothing(api, monkeypatch):
     replies = [
         api.post("/v1/datasets", json=folder),
         api.post("/v1/datasets", files={"files": ("a.jpg", b"x")}),
-        api.post("/v1/jobs", json={**folder, "classes": ["a"]}),
+        api.post("/v1/jobs", json={**folder, "classes": ["a", "b"]}),
     ]
 
     assert {reply.status_code for reply in replies} == {507}

@@ -62,7 +62,9 @@ def test_a_request_is_on_disk_before_it_is_accepted(api):
 def test_one_call_registers_a_folder_and_starts_the_job(api):
     source = {"kind": "folder", "path": str(api.root)}
 
-    job = api.post("/v1/jobs", json={"source": source, "classes": ["a", "b"], "preset": "tiny"}).json()
+    job = api.post(
+        "/v1/jobs", json={"source": source, "classes": ["a", "b"], "preset": "tiny"}
+    ).json()
 
     assert job["queue"] == {"position": None}  # it waits for its dataset
     assert api.get(f"/v1/datasets/{job['dataset_id']}").json()["source"] == source
