@@ -198,6 +198,7 @@ def test_a_killed_supervisor_leaves_nothing_and_a_restart_goes_on(jobs, golden, 
     jobs.serve.process.wait()
     assert not survivors(family)
 
+    jobs.client.close()
     jobs.start()
 
     assert_same_labels(jobs, job_id, golden)
