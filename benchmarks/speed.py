@@ -171,7 +171,7 @@ def peak_bytes(folder: Path, count: int, threads: int) -> int:
 
 
 def _compare(
-    ours: Callable[[], None], other: Callable[[], None], count: int, rounds: int = 5
+    ours: Callable[[], None], other: Callable[[], None], count: int, rounds: int = 3
 ) -> tuple[list[float], tuple[float, float]]:
     """Ratios of speed, one a round, the two taking turns; and the images a second of each."""
     ours(), other()

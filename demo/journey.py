@@ -35,7 +35,7 @@ def main() -> None:
     """Command line: `python -m demo.journey`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("demo-output"))
-    parser.add_argument("--images", type=int, default=600)
+    parser.add_argument("--images", type=int, default=500)
     arguments = parser.parse_args()
     out: Path = arguments.out
     console = Console()
