@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import redis
+
 from app.deps import Services, not_found
 from app.errors import Problem, invalid, shown
 from app.labels import student_id_of
@@ -179,6 +181,8 @@ def _submit(
         record = services.store.create(
             kind, id, request=request, phases=[phase], waits_for=waits_for
         )
+    except (redis.ConnectionError, redis.TimeoutError):
+        raise  # Redis may have taken it before it fell silent: what it needs stays
     except BaseException:
         services.data.discard(folder)
         raise

@@ -86,9 +86,9 @@ class DistillConfig:
     #: Wanted mean number of classes of an image that get a local view, (0, 1000].
     #: docs/method.md 8.
     classes_per_image: float
-    #: Epochs on the debiased global labels, [1, 1000].
+    #: Epochs on the debiased global labels, [1, 200].
     warm_up_epochs: int
-    #: Epochs on the updated labels, [1, 1000].
+    #: Epochs on the updated labels, [1, 200].
     train_epochs: int
     #: Images per training step, [1, 4096].
     batch_size: int
@@ -175,8 +175,8 @@ RULES: dict[str, Rule] = {
     "cam_threshold": Real(0, 1, open_high=True),
     "box_margin": Real(0, 0.5),
     "classes_per_image": Real(0, 1000, open_low=True),
-    "warm_up_epochs": Whole(1, 1000),
-    "train_epochs": Whole(1, 1000),
+    "warm_up_epochs": Whole(1, 200),
+    "train_epochs": Whole(1, 200),
     "batch_size": Whole(1, 4096),
     "backbone_lr": Real(0, 1),
     "head_lr": Real(0, 1, open_low=True),

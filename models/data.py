@@ -49,7 +49,7 @@ class ImageFiles:
             ImageChanged: the file is gone, cannot be read, or holds other bytes than before.
         """
         path = Path(os.fsdecode(self._paths[index]))
-        shown = os.fsencode(path).decode(errors="replace")
+        shown = os.fsencode(path.name).decode(errors="replace")  # no folder of the server
         try:
             content = path.read_bytes()
         except OSError as error:

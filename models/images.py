@@ -6,11 +6,13 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, ImageCms, UnidentifiedImageError
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: File formats accepted, told apart by content. Pillow calls a JPEG of several pictures MPO.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
@@ -144,6 +146,8 @@ def crop_resize(image: Image.Image, box_xyxy: tuple[int, int, int, int], side: i
 
 def to_tensor(image: Image.Image) -> Tensor:
     """(3, H, W) uint8 of an RGB picture."""
+    import torch  # only here: the children that register images never need it
+
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 

@@ -82,6 +82,16 @@ def _from_folder(name: str, folder: Path, view_size: int | None) -> OpenClipMode
         raise WeightsMissing(name, "open_clip_config.json", hint)
     if not any(path.suffix in SUFFIXES for path in folder.iterdir()):
         raise WeightsMissing(name, "open_clip_model.safetensors", hint)
+    try:
+        return _read_folder(folder, view_size)
+    except TeacherError:
+        raise
+    except Exception as error:  # whatever a damaged file makes its reader raise
+        message = f"the model in {folder.name} cannot be read: {type(error).__name__}, {error}"
+        raise TeacherError("weights_unreadable", message, hint) from error
+
+
+def _read_folder(folder: Path, view_size: int | None) -> OpenClipModel:
     source = f"local-dir:{folder}"
     config = open_clip.get_model_config(source)
     model = _create(source, config, view_size)

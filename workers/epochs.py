@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from functools import cache
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -36,6 +38,16 @@ TRAIN_FIELDS = ("consistency_weight", "jitter")
 STATE = "state.safetensors"
 
 
+class TrainingDiverged(Exception):
+    """The loss is no longer a number."""
+
+    code = "training_diverged"
+    hint = "Choose smaller backbone_lr and head_lr in config."
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(f"the loss of epoch {epoch} (from 0) is not finite")
+
+
 class Epochs:
     """The epochs of one job, counted from 0 over warm-up and main training.
 
@@ -63,6 +75,7 @@ class Epochs:
         curve = [*unit.facts.get("curve", []), {"phase": phase, **self._facts(name)}]
         return Finished(name, len(unit.files), facts={"curve": curve}, reused=reused)
 
+    @cache  # noqa: B019 - an `Epochs` lives as long as its unit
     def digest(self, epoch: int) -> str:
         """Digest of the student after `epoch`: the labels and settings that led to it."""
         fields: tuple[str, ...] = STUDENT_FIELDS
@@ -70,7 +83,7 @@ class Epochs:
             fields += TRAIN_FIELDS
         if self._config.lr_schedule != "constant":
             fields += ("train_epochs",)
-        before = self.digest(epoch - 1) if epoch else None
+        before = self.digest(epoch - 1) if epoch else self._unit.facts["student_start"]
         return self._unit.digest(before, self._labels_name(epoch), epoch, fields=fields)
 
     def training_map(self) -> list[float]:
@@ -102,6 +115,8 @@ class Epochs:
             threads=unit.threads,
             on_batch=on_batch,
         )
+        if not math.isfinite(result.loss):
+            raise TrainingDiverged(epoch)
         optimizer, weights = training.optimizer_state(), training.weights()
         unit.produce(
             self._state("optimizer", epoch).name, lambda s: save_file(optimizer, s / STATE)

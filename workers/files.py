@@ -236,11 +236,20 @@ def disk_guard(folder: Path) -> Iterator[None]:
     """Turn "no space left" into `DiskFull`."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+    except Exception as error:
+        if not is_disk_full(error):
             raise
         free = free_bytes(folder)
         raise DiskFull(f"no room left on the data folder's disk ({free:,} bytes free)") from error
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether it says "no space left" or "quota exceeded"; safetensors puts that into words."""
+    codes = {errno.ENOSPC, errno.EDQUOT}
+    if isinstance(error, OSError):
+        return error.errno in codes
+    in_words = any(f"os error {code})" in str(error) for code in codes)
+    return type(error).__name__ == "SafetensorError" and in_words
 
 
 def free_bytes(folder: Path) -> int:

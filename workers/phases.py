@@ -23,13 +23,23 @@ from models import distill
 from models.config import DistillConfig
 from models.debias import Bias
 from models.portable import load_student, save_student
-from models.prompts import class_texts
+from models.prompts import background_classes, class_texts
 from models.student import Student
+from models.teacher import TeacherError
+from workers.durable import sync_file, sync_folder
 from workers.epochs import Epochs
 from workers.files import MANIFEST, manifest_count, write_json
 from workers.jobs import Claim, Lane, Phase
 from workers.register import register
-from workers.units import EMBED_FIELDS, Finished, JobUnit, OnBatch, Workbench, digest_of
+from workers.units import (
+    EMBED_FIELDS,
+    Finished,
+    JobUnit,
+    OnBatch,
+    Workbench,
+    digest_of,
+    digest_of_tensors,
+)
 
 DEBIAS_FIELDS = (
     "logit_scale",
@@ -136,8 +146,8 @@ def predict(claim: Claim, bench: Workbench, on_batch: OnBatch) -> Finished:
 
 def check(unit: JobUnit) -> Finished:
     """Everything the API cannot know: weights, class names, student. Then the plan."""
-    unit.teacher.check_texts(unit.classes, unit.config.templates)
-    unit.bench.start_training(unit.config, len(unit.classes))
+    _check_names(unit)
+    training = unit.bench.start_training(unit.config, len(unit.classes))
     images = manifest_count(_copy_manifest(unit))
     shard_images = unit.bench.settings.shard_images
     return Finished(
@@ -146,11 +156,29 @@ def check(unit: JobUnit) -> Finished:
         plan=plan_of(unit.config, len(unit.files), shard_images),
         facts={
             "fingerprint": {**unit.fingerprint, "teacher": unit.teacher.digest},
+            "student_start": digest_of_tensors(training.weights()),
             "class_order": unit.class_order,
             "shard_images": shard_images,
             "counts": {"images": images, "distinct": len(unit.files)},
         },
     )
+
+
+def _check_names(unit: JobUnit) -> None:
+    """Refuse what the teacher cannot be asked about; indices are those of the user's list."""
+    given = sorted(zip(unit.class_order, unit.classes, strict=True), key=lambda pair: pair[0])
+    unit.teacher.check_texts([class_ for _, class_ in given], unit.config.templates)
+    if unit.config.background:
+        names = [class_.name for class_ in unit.classes]
+        background = background_classes(names, unit.config.min_names)
+        try:
+            unit.teacher.check_texts(background, unit.config.templates)
+        except TeacherError as error:
+            raise TeacherError(
+                "background_unknown",
+                f"{unit.config.teacher} cannot be asked about the background names",
+                "Set background to false in config, and name at least 2 classes.",
+            ) from error
 
 
 def _copy_manifest(unit: JobUnit) -> Path:
@@ -160,7 +188,10 @@ def _copy_manifest(unit: JobUnit) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{MANIFEST}-{unit.claim.nonce}")
     shutil.copyfile(source, partial)
-    return partial.replace(target)
+    sync_file(partial)
+    partial.replace(target)
+    sync_folder(target.parent)
+    return target
 
 
 def embed(unit: JobUnit) -> Finished:
@@ -305,9 +336,9 @@ def score(unit: JobUnit) -> Finished:
         save_file({"probs": probs, "thresholds": thresholds}, staging / "scores.safetensors")
         _save_student(unit, staging / "student.safetensors", student, thresholds)
 
-    name = unit.produce(
-        f"score-{unit.digest(epochs.digest(selected), unit.output('update'))}", make
-    )
+    told = [[c.name, list(c.prompts)] for c in unit.classes], unit.config.to_dict()
+    digest = unit.digest(epochs.digest(selected), unit.output("update"), *told)
+    name = unit.produce(f"score-{digest}", make)
     reused = unit.was_there
     metrics = {"selected_epoch": selected, "training_map": scores}
     facts = _publish_student(unit, name, metrics)

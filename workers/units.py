@@ -14,14 +14,14 @@ from typing import Any
 
 import torch
 import torchvision
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from models import distill
 from models.config import METHOD_VERSION, DistillConfig
 from models.data import ImageFiles
 from models.prompts import ClassPrompt, canonical_order
-from models.teacher import Teacher
+from models.teacher import Teacher, TeacherError
 from models.training import Training
 from workers.files import DataFolder, content_files
 from workers.jobs import Claim, Phase
@@ -163,7 +163,19 @@ class JobUnit:
 
     @property
     def teacher(self) -> Teacher:
-        return self.bench.teacher(self.config)
+        """The teacher of the job.
+
+        Raises:
+            TeacherError: its weights are no longer those that `check` found.
+        """
+        teacher = self.bench.teacher(self.config)
+        if self.fingerprint.get("teacher", teacher.digest) != teacher.digest:
+            raise TeacherError(
+                "weights_changed",
+                f"the weights of {teacher.name} changed while the job was running",
+                "Start the job again.",
+            )
+        return teacher
 
     @property
     def shard(self) -> range:
@@ -205,6 +217,11 @@ def subset(config: DistillConfig, fields: tuple[str, ...]) -> dict[str, object]:
     """Some fields of a config, as JSON has them."""
     values = config.to_dict()
     return {name: values[name] for name in fields}
+
+
+def digest_of_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """64 hex digits that stand for the bytes of named tensors."""
+    return hashlib.sha256(save(dict(tensors))).hexdigest()
 
 
 def digest_of(*inputs: object) -> str:

@@ -5,7 +5,6 @@ Light until a unit is in hand: what needs torch is imported with the first one.
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 import threading
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import structlog
 from redis.exceptions import RedisError
 
-from workers.files import DataFolder, DiskFull, write_json
+from workers.files import DataFolder, DiskFull, is_disk_full, write_json
 from workers.jobs import Claim, JobError, Lane
 from workers.settings import Settings
 from workers.store import Renewal, StaleClaim, Store
@@ -33,6 +32,10 @@ RING_AGAIN_SECONDS = 3600
 RECORD_SECONDS = 600
 #: Exit status of a process that lost its claim or stopped making progress.
 EXIT_FENCED, EXIT_STALLED = 70, 71
+
+
+#: Phases that report nothing on the way: `check` may fetch weights for an hour.
+WITHOUT_BATCHES = frozenset({"check", "debias", "update"})
 
 
 class Halted(Exception):
@@ -79,7 +82,8 @@ class Heartbeat:
 
     def _beat(self) -> None:
         while not self._over.wait(self._settings.heartbeat_seconds):
-            if time.monotonic() - self._moved_at > self._settings.stall_seconds:
+            is_still = time.monotonic() - self._moved_at > self._settings.stall_seconds
+            if is_still and self._claim.phase not in WITHOUT_BATCHES:
                 logger.error("unit.stalled", seconds=self._settings.stall_seconds)
                 self._end_process(EXIT_STALLED)
             try:
@@ -182,7 +186,8 @@ class Worker:
     def _failed(self, claim: Claim, *, error: Exception) -> str:
         failure = describe(error, claim.phase)
         logger.error("unit.failed", code=failure.code, exc_info=error)
-        self._write_failure(claim, failure)
+        if self.store.renew(claim, done=0) is Renewal.OK:  # still ours, and not to be cancelled
+            self._write_failure(claim, failure)
         self.store.fail(claim, failure)
         return failure.code
 
@@ -212,8 +217,8 @@ class Worker:
 def describe(error: Exception, phase: str) -> JobError:
     """What a user is told of a unit's failure: errors with a code speak for themselves."""
     code = getattr(error, "code", None)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        error, code = DiskFull(str(error)), "disk_full"
+    if is_disk_full(error) and code != DiskFull.code:
+        error, code = DiskFull("no space is left on the disk of the data folder"), DiskFull.code
     if isinstance(code, str):
         return JobError(
             code=code,

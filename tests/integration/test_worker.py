@@ -330,7 +330,8 @@ def test_a_cancelled_job_stops_within_a_batch_and_publishes_nothing_more(
 @pytest.mark.parametrize(
     ("classes", "config", "code", "said"),
     [
-        (["zebra", "quokka"], {}, "unknown_words", "quokka"),
+        ([CLASSES[3], "zebra", CLASSES[1]], {}, "unknown_words", "class 1"),
+        (CLASSES[:2], {"background": True}, "background_unknown", "background names"),
         (CLASSES[:2], {"teacher": "RN50/nowhere"}, "unknown_teacher", "RN50"),
     ],
 )
