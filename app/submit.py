@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import redis
-
 from app.deps import Services, not_found
 from app.errors import Problem, invalid, shown
 from app.labels import student_id_of
@@ -18,6 +16,7 @@ from workers.durable import make_folder, sync_folder
 from workers.files import NAMES, disk_guard, write_json
 from workers.jobs import Kind, Lane, Phase, Record, Status, new_id
 from workers.paths import allowed_folder, display_path
+from workers.store import RecordNotFound
 
 REGISTER = Phase("register", Lane.IO, units=1, sequential=False, weight=1)
 CHECK = Phase("check", Lane.METHOD, units=1, sequential=False, weight=0.01)
@@ -178,12 +177,16 @@ def _submit(
         with disk_guard(services.data.root):
             make_folder(folder)
             write_json(folder / "request.json", accepted)
+        services.store.redis.ping()
+    except BaseException:
+        services.data.discard(folder)
+        raise
+    # From here on Redis may have taken it even if it does not answer: what it needs stays.
+    try:
         record = services.store.create(
             kind, id, request=request, phases=[phase], waits_for=waits_for
         )
-    except (redis.ConnectionError, redis.TimeoutError):
-        raise  # Redis may have taken it before it fell silent: what it needs stays
-    except BaseException:
+    except RecordNotFound:
         services.data.discard(folder)
         raise
     services.ring(phase.lane)

@@ -127,7 +127,7 @@ def test_an_address_where_nobody_answers_is_told(run, scenes):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_with_nobody_to_ask_cancels_the_job(run, service, scenes, number):
-    long = ("--preset", "tiny", "--config", "train_epochs=500")
+    long = ("--preset", "tiny", "--config", "train_epochs=200")
     one = run(scenes, "--classes", ",".join(CLASSES[:3]), "--url", service.url(), *long)
     wait_until(lambda: "\njob job_" in f"\n{one.text}" and "%" in one.text, seconds=120)
 

@@ -363,7 +363,11 @@ class StoreMachine(RuleBasedStateMachine):
             "set": self.redis.smembers,
             "zset": lambda key: self.redis.zrange(key, 0, -1),
         }
-        return {key: read[self.redis.type(key)](key) for key in self.redis.keys("*")}
+        return {
+            key: read[self.redis.type(key)](key)
+            for key in self.redis.keys("ccd:*")
+            if not key.startswith("ccd:bell:")
+        }
 
     def teardown(self):
         """Whatever happened, workers that go on bring every record to an end."""
