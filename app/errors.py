@@ -330,6 +330,13 @@ def _store_silent(error: redis.RedisError) -> Problem:
     )
 
 
+def _store_refused(error: redis.ResponseError) -> Problem:
+    """Redis takes no writes while it cannot write its disk; any other refusal is our mistake."""
+    if not str(error).startswith("MISCONF"):
+        raise error
+    return _store_silent(error)
+
+
 def _as(code: str) -> Callable[[Exception], Problem]:
     return lambda error: Problem(code, str(error))
 
@@ -351,5 +358,6 @@ DOMAIN: dict[type[Exception], Callable[[Any], Problem]] = {
     redis.ConnectionError: _store_silent,
     redis.TimeoutError: _store_silent,
     redis.exceptions.OutOfMemoryError: _store_silent,
+    redis.ResponseError: _store_refused,
     redis.ReadOnlyError: _store_silent,
 }
