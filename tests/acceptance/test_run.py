@@ -33,6 +33,11 @@ def service(tmp_path_factory):
     serve.end()
 
 
+def take_interrupts():
+    """A shell lets what it starts in the background ignore SIGINT, and all that comes of it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Run:
     """One `ccd run` and what it said."""
 
@@ -50,6 +55,7 @@ class Run:
                 stderr=subprocess.STDOUT,
                 env=environment | {"CCD_DATA": str(data)},
                 start_new_session=True,
+                preexec_fn=take_interrupts,
             )
 
     @property
