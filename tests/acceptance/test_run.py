@@ -55,7 +55,7 @@ class Run:
                 stderr=subprocess.STDOUT,
                 env=environment | {"CCD_DATA": str(data)},
                 start_new_session=True,
-                preexec_fn=take_interrupts,
+                preexec_fn=take_interrupts,  # noqa: PLW1509 - one call, no lock taken
             )
 
     @property
