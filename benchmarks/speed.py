@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from models.data import ImageFiles, originals
 from models.images import crop_resize, resize, to_tensor
 from models.prompts import ClassPrompt
 from models.views import box_in_pixels, cam_boxes
+from workers.contents import ContentDigests, ContentPaths
 
 SHARD = 1000
 #: (what, against what, wanted)
@@ -136,24 +138,31 @@ def bench_localize(folder: Path, threads: int, count: int = 96) -> Row:
 def bench_memory(folder: Path, threads: int, few: int = 1000, many: int = 20_000) -> Row:
     """Growth of peak memory of `embed` with the number of distinct images."""
     _small_images(folder, many)
-    peaks = {}
-    for count in (few, many):
-        command = [sys.executable, "-m", "benchmarks.speed", "--peak-of", str(count)]
-        options = ["--folder", str(folder), "--threads", str(threads)]
-        answer = subprocess.run([*command, *options], check=True, capture_output=True, text=True)
-        peaks[count] = int(answer.stdout)
-    growth = (peaks[many] - peaks[few]) / 1e6
+    rounds = [(_peak_of(folder, few, threads), _peak_of(folder, many, threads)) for _ in range(3)]
+    low, high = (statistics.median(peaks) / 1e6 for peaks in zip(*rounds, strict=True))
+    growths = ", ".join(f"{(b - a) / 1e6:+.1f}" for a, b in rounds)
     return (
-        f"`embed`, peak memory from {few:,} to {many:,} distinct images",
-        f"{growth:+.1f} MB ({peaks[few] / 1e6:.0f} to {peaks[many] / 1e6:.0f} MB)",
+        f"`embed`, peak memory from {few:,} to {many:,} distinct images, medians of 3",
+        f"{high - low:+.1f} MB ({low:.0f} to {high:.0f} MB; pairs {growths})",
         "20 MB",
     )
 
 
+def _peak_of(folder: Path, count: int, threads: int) -> int:
+    """`peak_bytes` of a fresh process."""
+    command = [sys.executable, "-m", "benchmarks.speed", "--peak-of", str(count)]
+    options = ["--folder", str(folder), "--threads", str(threads)]
+    answer = subprocess.run([*command, *options], check=True, capture_output=True, text=True)
+    return int(answer.stdout)
+
+
 def peak_bytes(folder: Path, count: int, threads: int) -> int:
     """Peak memory of this process after embedding `count` images, shard by shard as a worker."""
-    paths = sorted(folder.glob("*.jpg"))[:count]
-    files = _files(paths)
+    paths, digests = ContentPaths(os.fsencode(folder)), ContentDigests()
+    for index in range(count):
+        paths.append(os.fsencode(_small_name(index)))
+        digests.append(sha256(paths[index].read_bytes()).hexdigest())
+    files = ImageFiles(paths, digests)
     config = replace(PRESETS["tiny"], teacher_batch=32)
     teacher = distill.load_teacher_of(config, device=torch.device("cpu"), weights_dir=None)
     with tempfile.TemporaryDirectory() as out:
@@ -206,7 +215,11 @@ def _small_images(folder: Path, count: int) -> None:
         image = Image.new("RGB", (64, 64), (index % 256, index // 256 % 256, 128))
         file = BytesIO()
         image.save(file, "JPEG", comment=str(index).encode())
-        (folder / f"{index:06d}.jpg").write_bytes(file.getvalue())
+        (folder / _small_name(index)).write_bytes(file.getvalue())
+
+
+def _small_name(index: int) -> str:
+    return f"{index:06d}.jpg"
 
 
 def _files(paths: list[Path]) -> ImageFiles:
