@@ -54,7 +54,7 @@ lock: ## Resolve the lock files again; needs uv
 	        --constraints requirements/constraints.txt pyproject.toml "$$@" --output-file $$file; }; \
 	    lock requirements/api.txt && \
 	    lock requirements/worker.txt --extra worker --extra offline && \
-	    lock requirements/all.txt --extra worker --extra offline --extra dev'
+	    lock requirements/all.txt --extra worker --extra offline --extra research --extra dev'
 
 clean: ## Remove .venv and caches; data folders stay
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
