@@ -112,6 +112,11 @@ KINDS: dict[str, ProblemKind] = {
         "The data folder has no room for this. Nothing was kept of the request; free some space "
         "and send it again.",
     ),
+    "image_not_found": ProblemKind(
+        404,
+        "No such image",
+        "The job has no image with this id. GET .../labels lists the ids of its images.",
+    ),
     "internal_error": ProblemKind(
         500,
         "Something went wrong inside",

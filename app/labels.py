@@ -139,7 +139,10 @@ class Labels:
 
     def read(self, start: int, stop: int) -> list[dict[str, Any]]:
         """Rows `start` to `stop` (exclusive, clipped)."""
-        images = manifest_rows(self.manifest, start, stop)
+        return self.rows(manifest_rows(self.manifest, start, stop))
+
+    def rows(self, images: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The rows of images given as the manifest has them."""
         contents = {int(image["content"]) for image in images}
         scores = self.scores.read(contents)
         views = self.views.read(contents, self.columns) if self.views else None

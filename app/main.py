@@ -11,7 +11,17 @@ from app import openapi
 from app.deps import Services
 from app.errors import add_error_handlers
 from app.middleware import BodyCap, RequestId
-from app.routes import artifacts, datasets, health, jobs, labels, predictions, problems, students
+from app.routes import (
+    artifacts,
+    datasets,
+    health,
+    images,
+    jobs,
+    labels,
+    predictions,
+    problems,
+    students,
+)
 from app.schemas import DatasetCreate, PredictionCreate
 from app.security import SecurityHeaders
 from workers.files import DataFolder
@@ -20,7 +30,7 @@ from workers.reaper import Reaper
 from workers.settings import Settings
 from workers.store import open_store
 
-ROUTERS = (datasets, jobs, labels, artifacts, students, predictions, health, problems)
+ROUTERS = (datasets, jobs, labels, images, artifacts, students, predictions, health, problems)
 
 
 def create_app(settings: Settings) -> FastAPI:

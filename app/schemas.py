@@ -286,6 +286,19 @@ class LabelRow(Reply):
     views: list[View] | None = Field(default=None, description="With views=true only.")
 
 
+class JobImage(Image):
+    """One image of a job: the file, and what every stage that is ready says of it."""
+
+    scores: dict[str, dict[str, float]] = Field(
+        description="By stage: probability of each class, in [0, 1]. Stages that are not ready "
+        "are left out."
+    )
+    labels: dict[str, list[str]] = Field(
+        description="By stage: classes that apply, over their threshold (student), or of label 1."
+    )
+    views: list[View] | None = Field(description="Local views; null until they are chosen.")
+
+
 class LabelPage(Reply):
     """Label rows in the order of the images."""
 

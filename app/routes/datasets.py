@@ -9,6 +9,7 @@ from fastapi import APIRouter, Header, Request, Response
 from app.bodies import submit_json_or_files, text_fields
 from app.deps import DEFAULT_PAGE, Cursor, Limit, ServicesDep
 from app.errors import Problem, invalid
+from app.images import IMAGE_FIELDS
 from app.openapi import json_or_files, problems
 from app.replies import (
     accepted_reply,
@@ -27,9 +28,6 @@ from workers.jobs import Kind, Record, Status
 from workers.store import IllegalMove
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
-
-#: Columns of the manifest that users see.
-IMAGE_FIELDS = ("image_id", "path", "sha256", "bytes", "width", "height", "format", "notes")
 
 
 @router.post(
