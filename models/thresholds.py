@@ -5,32 +5,35 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.metrics import rank
+from models.metrics import Ranking, judged_columns, rank
 
 
-def best_f1_thresholds(scores: Tensor, targets: Tensor, min_positives: int = 5) -> Tensor:
+def best_f1_thresholds(
+    scores: Tensor, targets: Tensor, min_positives: int = 5, ignored: Tensor | None = None
+) -> Tensor:
     """For each class the score that, as a threshold, gives the best F1 against the targets.
 
     Args:
         scores: (N, C).
-        targets: (N, C) bool; here the pseudo-labels that equal 1.
+        targets: (N, C) bool; the pseudo-labels that say yes, or the truth.
         min_positives: a class with fewer targets gets no threshold: F1 means nothing there.
+        ignored: (N, C) bool, what is neither there nor not; None: nothing is.
 
     Returns:
         (C,) of the scores' type, each a score that occurs; a score equal to it fires. Of several
         best ones the highest. NaN for a class without a threshold.
     """
-    columns = zip(scores.unbind(1), targets.unbind(1), strict=True)
-    return torch.stack([_best_f1_threshold(*column, min_positives) for column in columns])
+    rankings = [rank(*column) for column in judged_columns(scores, targets, ignored)]
+    return torch.stack([ranked_best_f1_threshold(r, min_positives) for r in rankings])
 
 
-def _best_f1_threshold(scores: Tensor, targets: Tensor, min_positives: int) -> Tensor:
-    positives = targets.sum()
-    if positives < max(min_positives, 1):
+def ranked_best_f1_threshold(ranking: Ranking, min_positives: int = 1) -> Tensor:
+    """The same for one class: a score, () of the scores' type, or NaN."""
+    scores, true, fired = ranking
+    if not len(true) or true[-1] < max(min_positives, 1):
         return scores.new_tensor(torch.nan)
-    ranking = rank(scores, targets)
-    f1 = 2 * ranking.true / (ranking.fired + positives)
-    return ranking.scores[f1.argmax()]  # the first of equal ones, so the highest score
+    f1 = 2 * true / (fired + true[-1])
+    return scores[f1.argmax()]  # the first of equal ones, so the highest score
 
 
 def apply_thresholds(scores: Tensor, thresholds: Tensor) -> Tensor:
