@@ -3,9 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
-from pyarrow.parquet import ParquetFile
-
 from app.errors import Problem, shown
 from app.labels import Labels, Stage, stage_labels
 from workers.files import MANIFEST, DataFolder
@@ -66,6 +63,9 @@ def _ready_stages(record: Record, store: Store, data: DataFolder) -> dict[Stage,
 
 def _find(manifest: Path, image_id: str) -> dict[str, Any] | None:
     """The row with this id: one column is looked through, and one block read."""
+    import pyarrow.compute as pc  # it loads numpy, for which a process that starts has no use
+    from pyarrow.parquet import ParquetFile
+
     with ParquetFile(manifest) as file:
         for group in range(file.num_row_groups):
             ids = file.read_row_group(group, ["image_id"], use_threads=False)["image_id"]
