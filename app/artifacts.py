@@ -17,16 +17,20 @@ PHASE_FILES = {
     "update": "labels.safetensors",
     "score": "scores.safetensors",
 }
+#: What the phase `export` leaves, under its own names.
+EXPORT_FILES = ("student.onnx", "model-card.md", "model-card.json")
 #: Phases whose units are epochs: `<phase>-<digest>` has its weights in `weights-<digest>`.
 EPOCH_PHASES = ("warm_up", "train")
 
 
 def artifacts_of(record: Record, *, store: Store, data: DataFolder) -> list[StoredFile]:
-    """What is there now: student, lists, stage files and the epochs that were kept."""
+    """What is there now: student and exports, lists, stage files and the epochs kept."""
+    outputs = store.outputs(record.id)
     found = [
         *(stored_file(data.student(student_id_of(record.id)), file) for file in STUDENT_FILES),
+        *_exported_files(outputs, data),
         *(stored_file(data.dataset(record.request["dataset_id"]), file) for file in DATASET_FILES),
-        *_phase_files(store.outputs(record.id), data),
+        *_phase_files(outputs, data),
     ]
     return [stored for stored in found if stored is not None]
 
@@ -34,6 +38,14 @@ def artifacts_of(record: Record, *, store: Store, data: DataFolder) -> list[Stor
 def student_weights(job: Record, data: DataFolder) -> StoredFile | None:
     """The file of a job's student."""
     return stored_file(data.student(student_id_of(job.id)), STUDENT_FILES[0])
+
+
+def _exported_files(
+    outputs: dict[tuple[str, int], str], data: DataFolder
+) -> Iterator[StoredFile | None]:
+    folder = outputs.get(("export", 0))
+    if folder is not None:
+        yield from (stored_file(data.phase(folder), file) for file in EXPORT_FILES)
 
 
 def _phase_files(

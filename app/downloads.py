@@ -20,7 +20,9 @@ CHUNK_BYTES = 1 << 20
 MEDIA_TYPES = {
     ".safetensors": "application/vnd.safetensors",
     ".parquet": "application/vnd.apache.parquet",
+    ".md": "text/markdown",
     ".ndjson": "application/x-ndjson",
+    ".onnx": "application/octet-stream",
 }
 
 

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 
@@ -29,6 +28,7 @@ from workers.queue import make_celery, ring
 from workers.reaper import Reaper
 from workers.settings import Settings
 from workers.store import open_store
+from workers.version import code_version
 
 ROUTERS = (datasets, jobs, labels, images, artifacts, students, predictions, health, problems)
 
@@ -38,7 +38,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="ccd-service",
         summary="A folder of images and class names in; labels and a trained classifier out.",
-        version=_version(),
+        version=code_version(),
         lifespan=partial(_lifespan, settings=settings),
         # The pages load scripts from elsewhere; /openapi.json is all that is needed.
         docs_url=None,
@@ -70,10 +70,3 @@ async def _lifespan(app: FastAPI, *, settings: Settings) -> AsyncIterator[None]:
         stack.callback(reaper.stop)
         app.state.services = Services(settings, store, data, partial(ring, celery))
         yield
-
-
-def _version() -> str:
-    try:
-        return version("ccd-service")
-    except PackageNotFoundError:  # run from a checkout that was not installed
-        return "0"

@@ -21,6 +21,8 @@ from workers.settings import Settings
 
 #: Exit codes beside 0. A wrong command line is 2 too; 130 leaves a job that there is to go on.
 EXIT_FAILED, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_CANCELLED, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
+#: Files of the phase `export` that are saved beside the student.
+EXPORTS = ("student.onnx", "model-card.md")
 #: How often the job is asked for, in seconds.
 POLL_SECONDS = 0.5
 
@@ -182,12 +184,22 @@ class Journey:
         self._client.download(
             f"/v1/students/{job['student_id']}/weights", out / "student.safetensors"
         )
+        saved = ["labels.csv", "labels.ndjson", "student.safetensors", *self._save_exports(job)]
         names = [spec["name"] for spec in job["classes"]]
         self._console.print(class_table(out / "labels.ndjson", names, student["thresholds"]))
         for warning in job["warnings"]:
             self._display.say(f"warning: {warning.get('message') or json.dumps(warning)}")
-        for name in ("labels.csv", "labels.ndjson", "student.safetensors"):
+        for name in saved:
             self._display.say(str(out / name))
+
+    def _save_exports(self, job: Mapping[str, Any]) -> list[str]:
+        """Save what there is: a warning of the job tells why a student has no ONNX file."""
+        artifacts = f"/v1/jobs/{job['id']}/artifacts"
+        there = {row["name"] for row in self._client.get(artifacts)["data"]}
+        names = [name for name in EXPORTS if name in there]
+        for name in names:
+            self._client.download(f"{artifacts}/{name}", self._order.out / name)
+        return names
 
 
 def parse_classes(text: str) -> list[str]:

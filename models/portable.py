@@ -15,14 +15,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from models.graph import GraphModule, NotPlain, graph_of
+from models.headers import HEADER
 from models.images import DRAFT_FACTOR, RESIZE_NAME
 from models.student import Student
 
 #: Raised when a reader of the old format would misread the new one.
 FORMAT = {"name": "ccd-student", "version": 1}
-
-#: Entry of the safetensors metadata that holds the JSON.
-HEADER = "ccd_student"
 
 #: How the thresholds were found, unless the caller says otherwise (docs/method.md).
 THRESHOLD_BASIS = "pseudo_f1"
@@ -92,6 +90,7 @@ def save_student(
         "classes": list(classes),
         "thresholds": list(thresholds),
         "threshold_basis": THRESHOLD_BASIS,
+        "thresholds_version": 1,
         "preprocessing": {
             "side": student.size,
             "resize": RESIZE_NAME,
@@ -120,13 +119,26 @@ def load_student(path: Path) -> tuple[LoadedStudent, dict[str, Any]]:
     Raises:
         NotAStudent: the file is not one that `save_student` has written.
     """
+    header, weights = read_student(path)
+    try:
+        student = LoadedStudent(header, weights)
+    except (NotPlain, KeyError) as error:
+        raise NotAStudent(f"not a student's file: {error}") from error
+    return student.eval(), header
+
+
+def read_student(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The header and the weights in a student's file.
+
+    Raises:
+        NotAStudent: the file is not one that `save_student` has written.
+    """
     try:
         with safe_open(path, "pt") as file:
             header = json.loads((file.metadata() or {})[HEADER])
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if header.get("format") != FORMAT:
-            raise NotAStudent(f"the format must be {FORMAT}, is {header.get('format')}")
-        student = LoadedStudent(header, weights)
-    except (SafetensorError, NotPlain, KeyError, json.JSONDecodeError) as error:
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise NotAStudent(f"not a student's file: {error}") from error
-    return student.eval(), header
+    if header.get("format") != FORMAT:
+        raise NotAStudent(f"the format must be {FORMAT}, is {header.get('format')}")
+    return header, weights

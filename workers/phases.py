@@ -28,6 +28,7 @@ from models.student import Student
 from models.teacher import TeacherError
 from workers.durable import sync_file, sync_folder
 from workers.epochs import Epochs
+from workers.export import checked_images, export
 from workers.files import MANIFEST, manifest_count, write_json
 from workers.jobs import Claim, Lane, Phase
 from workers.register import register
@@ -60,9 +61,6 @@ COST_PASS, COST_STEP, COST_SMALL = 1.0, 3.0, 0.05
 #: Images of one forward pass when a student answers on new images.
 PREDICT_BATCH = 16
 
-#: Classes that a warning names in its sentence; the field `classes` has them all.
-MAX_NAMED = 5
-
 
 def run_unit(
     claim: Claim, outputs: Mapping[tuple[str, int], str], bench: Workbench, on_batch: OnBatch
@@ -81,7 +79,10 @@ def run_unit(
         return predict(claim, bench, on_batch)
     unit = JobUnit(claim, outputs, bench, on_batch)
     torch.set_num_threads(unit.threads)
-    return METHOD[claim.phase](unit)
+    finished = METHOD[claim.phase](unit)
+    if claim.phase == claim.record.phases[-1].name and not finished.plan:
+        _write_result(unit, finished)
+    return finished
 
 
 def plan_of(config: DistillConfig, num_images: int, shard_images: int) -> list[Phase]:
@@ -98,11 +99,13 @@ def plan_of(config: DistillConfig, num_images: int, shard_images: int) -> list[P
         ("train", config.train_epochs, True, main_step, config.train_epochs),
         ("score", 1, False, COST_PASS, 1),
     ]
-    return [
+    method = [
         Phase(name, Lane.METHOD, units, chained, weight=cost * passes, items=num_images * passes)
         for name, units, chained, cost, passes in rows
         if units
     ]
+    checked = checked_images(num_images)
+    return [*method, Phase("export", Lane.IO, weight=COST_PASS * checked, items=checked)]
 
 
 def register_images(claim: Claim, bench: Workbench, on_files: OnBatch) -> Finished:
@@ -345,16 +348,15 @@ def score(unit: JobUnit) -> Finished:
     reused = unit.was_there
     metrics = {"selected_epoch": selected, "training_map": scores}
     facts = _publish_student(unit, name, metrics)
-    _write_result(unit, name, facts)
     return Finished(name, len(unit.files), facts=facts, reused=reused)
 
 
-def _write_result(unit: JobUnit, name: str, facts: dict[str, Any]) -> None:
+def _write_result(unit: JobUnit, finished: Finished) -> None:
     """The outcome on disk before it is final in Redis: an empty Redis can be rebuilt from it."""
-    outputs = {**unit.outputs, ("score", 0): name}
+    outputs = {**unit.outputs, (unit.claim.phase, unit.claim.unit): finished.output}
     result = {
         "status": "succeeded",
-        "facts": unit.facts | facts,
+        "facts": {**unit.facts, **finished.facts},
         "outputs": [[phase, k, folder] for (phase, k), folder in sorted(outputs.items())],
     }
     write_json(unit.folder.job(unit.job_id) / "result.json", result)
@@ -369,6 +371,7 @@ METHOD: dict[str, Callable[[JobUnit], Finished]] = {
     "update": update,
     "train": train,
     "score": score,
+    "export": export,
 }
 
 
@@ -412,33 +415,28 @@ def _publish_student(unit: JobUnit, name: str, metrics: Mapping[str, Any]) -> di
     return {"student_id": student_id, "metrics": metrics, "warnings": warnings}
 
 
-def _never_top_1(names: list[str], counts: list[int]) -> list[dict[str, Any]]:
-    affected = [name for name, count in zip(names, counts, strict=True) if count == 0]
-    return _warning(
-        "never_top_1",
-        affected,
-        "no image has it as the teacher's surest answer, so its bias could not be estimated and "
-        "is left uncorrected",
-    )
+def _never_top_1(names: list[str], counts: list[int]) -> list[dict[str, str]]:
+    return [
+        {
+            "code": "never_top_1",
+            "message": f"no image has {name!r} as the teacher's surest answer, so its bias could "
+            "not be estimated and is left uncorrected",
+        }
+        for name, count in zip(names, counts, strict=True)
+        if count == 0
+    ]
 
 
-def _no_threshold(names: list[str], thresholds: list[float | None]) -> list[dict[str, Any]]:
-    affected = [name for name, value in zip(names, thresholds, strict=True) if value is None]
-    return _warning(
-        "no_threshold",
-        affected,
-        "fewer than 5 images have a pseudo-label of 0.5 or more for it, so it has no threshold "
-        "and never fires; its scores can still be read",
-    )
-
-
-def _warning(code: str, classes: list[str], reason: str) -> list[dict[str, Any]]:
-    """One warning for all classes it is about; none where there are none."""
-    if not classes:
-        return []
-    named = ", ".join(map(repr, classes[:MAX_NAMED]))
-    more = f" and {len(classes) - MAX_NAMED} more" if len(classes) > MAX_NAMED else ""
-    return [{"code": code, "classes": classes, "message": f"{named}{more}: {reason}"}]
+def _no_threshold(names: list[str], thresholds: list[float | None]) -> list[dict[str, str]]:
+    return [
+        {
+            "code": "no_threshold",
+            "message": f"fewer than 5 images have a pseudo-label of 0.5 or more for {name!r}, so "
+            "it has no threshold and never fires; its scores can still be read",
+        }
+        for name, threshold in zip(names, thresholds, strict=True)
+        if threshold is None
+    ]
 
 
 def _listed(thresholds: Tensor) -> list[float | None]:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import onnx
 import psutil
 import pytest
 
@@ -93,7 +94,10 @@ def test_a_folder_becomes_labels_and_a_student_with_a_service_of_its_own(run, sc
     with (one.out / "labels.csv").open() as file:
         assert len(list(csv.reader(file))) == 25
     assert (one.out / "student.safetensors").stat().st_size > 1_000_000
-    assert all(name in one.text for name in (*WANTED, "threshold", "student.safetensors"))
+    onnx.checker.check_model(one.out / "student.onnx")
+    assert (one.out / "model-card.md").read_text().startswith("# Model card\n")
+    files = ("student.safetensors", "student.onnx", "model-card.md")
+    assert all(name in one.text for name in (*WANTED, "threshold", *files))
     assert "Traceback" not in one.text
 
 

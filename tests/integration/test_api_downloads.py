@@ -42,9 +42,28 @@ def test_artifacts_appear_as_their_phases_end(api):
     assert done["next_cursor"] is None
 
 
+def test_what_the_export_leaves_keeps_its_name(api):
+    job_id = api.new_job()
+    api.run_until(job_id, "score")
+    before = {row["name"] for row in api.get(f"/v1/jobs/{job_id}/artifacts").json()["data"]}
+
+    api.export(job_id)
+
+    rows = {row["name"]: row for row in api.get(f"/v1/jobs/{job_id}/artifacts").json()["data"]}
+    added = {name: row["media_type"] for name, row in rows.items() if name not in before}
+    assert added == {
+        "student.onnx": "application/octet-stream",
+        "model-card.md": "text/markdown",
+        "model-card.json": "application/json",
+    }
+    card = api.get(f"/v1/jobs/{job_id}/artifacts/model-card.md")
+    assert card.text == "{} model-card.md"
+
+
 def test_every_artifact_is_what_its_entry_says(api):
     job_id = api.new_job()
     api.run_until(job_id, "score")
+    api.export(job_id)
 
     for row in api.get(f"/v1/jobs/{job_id}/artifacts").json()["data"]:
         reply = api.get(f"/v1/jobs/{job_id}/artifacts/{row['name']}")

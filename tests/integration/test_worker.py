@@ -1,19 +1,22 @@
 """A worker runs real units of a real job against a real Valkey, in this process."""
 
-import json
+import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from demo.world import CLASSES, write_world
 from models.config import PRESETS
+from models.data import ImageFiles, view_batches
+from models.onnx_export import OnnxStudent, check_difference
 from models.teacher import Teacher
-from workers import phases, units
-from workers.files import DataFolder, read_rows, tensor_rows
+from workers import export, phases, units
+from workers.files import DataFolder, content_files, read_json, read_rows, tensor_rows
 from workers.jobs import Kind, Lane, Phase, Record, Status, new_id
 from workers.settings import Settings
 from workers.store import Store, connect
@@ -85,28 +88,52 @@ class Service:
 
     def finish(self, job_id: str) -> Record:
         self.worker().run_until_empty()
+        self.worker(Lane.IO).run_until_empty()
         return self.store.get(job_id)
 
     def published(self, job_id: str) -> dict[str, bytes]:
-        """The bytes of every tensor file that the job's record names."""
+        """The bytes of every file that the job's record names."""
         files = {}
         for (phase, unit), name in self.store.outputs(job_id).items():
-            for path in self.folder.phase(name).glob("*.safetensors") if name else ():
+            for path in self.folder.phase(name).iterdir() if name else ():
                 files[f"{phase}/{unit}/{path.name}"] = path.read_bytes()
         return files
 
 
+@dataclass(frozen=True)
+class Calm:
+    """A job that nothing disturbed: what is there before its last phase, and at its end."""
+
+    before_export: Record
+    had_result: bool
+    job: Record
+    dataset: Record
+    outputs: dict[tuple[str, int], str]
+    published: dict[str, bytes]
+    folder: DataFolder
+
+    def output(self, phase: str) -> Path:
+        return self.folder.phase(self.outputs[phase, 0])
+
+
 @pytest.fixture(scope="module")
-def calm(
-    valkey_server: str, tmp_path_factory: pytest.TempPathFactory, scenes: Path
-) -> dict[str, bytes]:
-    """What a job that nothing disturbed published."""
+def calm(valkey_server: str, tmp_path_factory: pytest.TempPathFactory, scenes: Path) -> Calm:
     with connect(Settings(redis_url=valkey_server)) as client:
         client.flushall()
         service = Service(Store(client), tmp_path_factory.mktemp("calm"), scenes)
         job_id = service.submit()
-        assert service.finish(job_id).status is Status.SUCCEEDED
-        return service.published(job_id)
+        service.worker().run_until_empty()
+        before, result = service.store.get(job_id), service.folder.job(job_id) / "result.json"
+        had_result = result.exists()
+        return Calm(
+            before_export=before,
+            had_result=had_result,
+            job=service.finish(job_id),
+            dataset=service.store.get(service.dataset_id),
+            outputs=service.store.outputs(job_id),
+            published=service.published(job_id),
+            folder=service.folder,
+        )
 
 
 @pytest.fixture
@@ -114,27 +141,108 @@ def service(store: Store, tmp_path: Path, scenes: Path) -> Service:
     return Service(store, tmp_path / "data", scenes)
 
 
-def test_a_job_runs_to_its_student(service: Service) -> None:
-    job_id = service.submit()
+@pytest.fixture
+def trained(service: Service, calm: Calm) -> Service:
+    """A service that finds all of a job but its exports done."""
+    shutil.copytree(calm.folder.phases, service.folder.phases, dirs_exist_ok=True)
+    shutil.rmtree(service.folder.phase(calm.outputs["export", 0]))
+    return service
 
-    job = service.finish(job_id)
 
-    assert job.status is Status.SUCCEEDED, job.error
-    assert job.progress.percent == 100
-    student = service.folder.student(job.facts["student_id"])
-    assert service.folder.is_complete(student)
-    listed = json.loads((student / "student.json").read_text())
+def test_a_job_runs_to_its_student(calm: Calm) -> None:
+    assert calm.job.status is Status.SUCCEEDED, calm.job.error
+    assert calm.job.progress.percent == 100
+    student = calm.folder.student(calm.job.facts["student_id"])
+    assert calm.folder.is_complete(student)
+    listed = read_json(student / "student.json")
     assert listed["classes"] == sorted(CLASSES[:4])
     assert len(listed["thresholds"]) == 4
 
 
-def test_every_stage_has_a_row_for_every_image(service: Service) -> None:
-    job_id = service.submit()
-    service.finish(job_id)
-    outputs = service.store.outputs(job_id)
+def test_a_result_is_on_disk_once_the_last_phase_is_done(calm: Calm) -> None:
+    assert calm.before_export.status is Status.RUNNING
+    assert calm.before_export.progress.percent < 100
+    assert not calm.had_result
 
+    kept = read_json(calm.folder.job(calm.job.id) / "result.json")
+
+    assert (kept["status"], kept["facts"]) == ("succeeded", calm.job.facts)
+    assert kept["outputs"] == [[*key, name] for key, name in sorted(calm.outputs.items())]
+
+
+def test_a_job_ends_with_its_exports(calm: Calm) -> None:
+    assert {path.name for path in calm.output("export").iterdir()} == {
+        *("student.onnx", "model-card.md", "model-card.json", "MANIFEST.json")
+    }
+    found = calm.job.facts["onnx"]
+    assert (found["reason"], found["images"], found["batch_sizes"]) == (None, IMAGES, [1, 5, 10])
+    assert 0 <= found["largest_difference"] <= 1e-4
+
+
+def test_the_onnx_file_gives_the_scores_of_the_job(calm: Calm) -> None:
+    files = ImageFiles(*content_files(calm.folder.dataset(calm.dataset.id)))
+    onnx = OnnxStudent((calm.output("export") / "student.onnx").read_bytes(), threads=1)
+
+    side = PRESETS["tiny"].student_size
+    batches = view_batches(files, range(IMAGES), side=side, batch_size=3, threads=1)
+    probs = torch.cat([onnx.probs(images) for _, images in batches])
+
+    scores = load_file(calm.output("score") / "scores.safetensors")["probs"]
+    assert (probs - scores).abs().max() <= 1e-4
+
+
+def test_the_model_card_says_where_the_student_comes_from(calm: Calm) -> None:
+    card, facts = read_json(calm.output("export") / "model-card.json"), calm.job.facts
+
+    assert card["data"]["images_digest"] == calm.dataset.facts["images_digest"]
+    assert [entry["name"] for entry in card["classes"]] == sorted(CLASSES[:4])
+    assert [entry["bias"]["factor"] for entry in card["classes"]] == facts["bias"]["factors"]
+    assert card["teacher"]["name"] == "bundled:tiny"
+    assert card["teacher"]["digest"] == facts["fingerprint"]["teacher"]
+    assert card["config"] == calm.job.request["config"]
+    assert (card["metrics"], card["thresholds"]["version"]) == (None, 1)
+    assert "no true label" in card["thresholds"]["meaning"]
+    assert card["warnings"] == facts["warnings"]
+    assert card["onnx"] == facts["onnx"]
+
+
+def test_a_student_that_cannot_be_had_as_onnx_ends_its_job_with_a_warning(
+    trained: Service,
+) -> None:
+    def farther(probs: torch.Tensor, expected: torch.Tensor) -> float:
+        return check_difference(probs + 2e-4, expected)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "check_difference", farther)
+        job = trained.finish(trained.submit())
+
+    assert job.status is Status.SUCCEEDED
+    (warning,) = [w for w in job.facts["warnings"] if w["code"] == "onnx_not_exported"]
+    assert "differ from torch's by 0.0002, at most 0.0001" in warning["message"]
+    exported = trained.folder.phase(trained.store.outputs(job.id)["export", 0])
+    assert not (exported / "student.onnx").exists()
+    assert "differ from torch's by 0.0002" in (exported / "model-card.md").read_text()
+
+
+def test_the_last_attempt_at_an_export_leaves_the_onnx_file_out(trained: Service) -> None:
+    job_id = trained.submit()
+    trained.worker().run_until_empty()
+    for attempt in (1, 2):
+        claim = trained.store.claim(Lane.IO, worker="lost", nonce=f"n{attempt}")
+        assert claim is not None
+        trained.store.release("lost")
+        trained.store.requeue(claim.unit_id, claim.nonce)
+
+    job = trained.finish(job_id)
+
+    assert job.status is Status.SUCCEEDED
+    assert "worker was lost" in job.facts["onnx"]["reason"]
+    assert job.facts["warnings"][-1]["code"] == "onnx_not_exported"
+
+
+def test_every_stage_has_a_row_for_every_image(calm: Calm) -> None:
     def rows(phase: str, file: str, tensor: str, unit: int = 0) -> int:
-        return tensor_rows(service.folder.phase(outputs[phase, unit]) / file, tensor)
+        return tensor_rows(calm.folder.phase(calm.outputs[phase, unit]) / file, tensor)
 
     assert rows("debias", "labels.safetensors", "probs") == IMAGES
     assert rows("debias", "labels.safetensors", "labels") == IMAGES
@@ -144,12 +252,8 @@ def test_every_stage_has_a_row_for_every_image(service: Service) -> None:
     assert [rows("localize", "views.safetensors", "local_probs", k) for k in shards] == [4, 4, 2]
 
 
-def test_boxes_of_local_views_lie_in_their_images(service: Service) -> None:
-    job_id = service.submit()
-    service.finish(job_id)
-    views = service.folder.phase(service.store.outputs(job_id)["localize", 0]) / "views.safetensors"
-
-    boxes = read_rows(views, "boxes", 0, 10**6)
+def test_boxes_of_local_views_lie_in_their_images(calm: Calm) -> None:
+    boxes = read_rows(calm.output("localize") / "views.safetensors", "boxes", 0, 10**6)
 
     assert boxes
     for left, top, right, bottom in boxes:
@@ -172,7 +276,7 @@ def test_new_class_names_cost_no_image_encoder_pass_for_the_global_views(
 
     worker.run_until_empty()
 
-    assert service.store.get(job_id).status is Status.SUCCEEDED
+    assert service.finish(job_id).status is Status.SUCCEEDED
     assert set(encoded) == {"localize"}
 
 
@@ -212,7 +316,7 @@ def test_another_alpha_reuses_the_warm_up_and_the_local_views(service: Service) 
 
     changed = {phase for (phase, unit), name in after.items() if before[phase, unit] != name}
 
-    assert changed == {"update", "train", "score"}
+    assert changed == {"update", "train", "score", "export"}
 
 
 def test_the_order_of_the_classes_gives_the_same_files(service: Service) -> None:
@@ -228,9 +332,9 @@ def test_the_order_of_the_classes_gives_the_same_files(service: Service) -> None
     )
 
 
-@pytest.mark.parametrize("phase", ["embed", "warm_up", "localize", "train", "score"])
+@pytest.mark.parametrize("phase", ["embed", "warm_up", "localize", "train", "score", "export"])
 def test_a_unit_that_was_stopped_is_done_again_to_the_same_bytes(
-    calm: dict[str, bytes], service: Service, phase: str
+    calm: Calm, service: Service, phase: str
 ) -> None:
     job_id = service.submit()
     stopped: list[bool] = []
@@ -251,12 +355,10 @@ def test_a_unit_that_was_stopped_is_done_again_to_the_same_bytes(
 
     assert stopped
     assert job.status is Status.SUCCEEDED
-    assert service.published(job_id) == calm
+    assert service.published(job_id) == calm.published
 
 
-def test_a_lost_checkpoint_is_trained_again_to_the_same_bytes(
-    calm: dict[str, bytes], service: Service
-) -> None:
+def test_a_lost_checkpoint_is_trained_again_to_the_same_bytes(calm: Calm, service: Service) -> None:
     job_id = service.submit()
     lost: list[bool] = []
     run_unit = phases.run_unit
@@ -276,7 +378,7 @@ def test_a_lost_checkpoint_is_trained_again_to_the_same_bytes(
 
     assert lost
     assert job.status is Status.SUCCEEDED, job.error
-    assert service.published(job_id) == calm
+    assert service.published(job_id) == calm.published
 
 
 def test_a_draining_worker_gives_its_unit_back(service: Service) -> None:
