@@ -230,6 +230,14 @@ class QueuePlace(Reply):
     position: int | None = Field(description="1 is next; null while it waits for its dataset.")
 
 
+class JobWarning(BaseModel):
+    """What a user should know of a job that goes on all the same."""
+
+    code: str
+    message: str
+    classes: list[str] = Field(default=[], description="The classes that it is about.")
+
+
 class Job(Reply):
     """One run of the method."""
 
@@ -246,7 +254,7 @@ class Job(Reply):
     progress: ProgressReply
     queue: QueuePlace | None = Field(description="Null unless the job is queued.")
     counts: dict[str, int]
-    warnings: list[dict[str, Any]]
+    warnings: list[JobWarning]
     error: Failure | None
     student_id: str | None
     metrics: dict[str, Any]

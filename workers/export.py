@@ -180,8 +180,8 @@ def _count_parameters(weights: Mapping[str, Tensor]) -> int:
     return sum(w.numel() for name, w in weights.items() if not name.endswith(statistics))
 
 
-def _not_exported(reason: str | None) -> list[dict[str, str]]:
+def _not_exported(reason: str | None) -> list[dict[str, Any]]:
     if reason is None:
         return []
     message = f"the student cannot be had as ONNX: {reason}; student.safetensors is not affected"
-    return [{"code": "onnx_not_exported", "message": message}]
+    return [{"code": "onnx_not_exported", "classes": [], "message": message}]

@@ -61,6 +61,9 @@ COST_PASS, COST_STEP, COST_SMALL = 1.0, 3.0, 0.05
 #: Images of one forward pass when a student answers on new images.
 PREDICT_BATCH = 16
 
+#: Classes that a warning names in its sentence; the field `classes` has them all.
+MAX_NAMED = 5
+
 
 def run_unit(
     claim: Claim, outputs: Mapping[tuple[str, int], str], bench: Workbench, on_batch: OnBatch
@@ -415,28 +418,33 @@ def _publish_student(unit: JobUnit, name: str, metrics: Mapping[str, Any]) -> di
     return {"student_id": student_id, "metrics": metrics, "warnings": warnings}
 
 
-def _never_top_1(names: list[str], counts: list[int]) -> list[dict[str, str]]:
-    return [
-        {
-            "code": "never_top_1",
-            "message": f"no image has {name!r} as the teacher's surest answer, so its bias could "
-            "not be estimated and is left uncorrected",
-        }
-        for name, count in zip(names, counts, strict=True)
-        if count == 0
-    ]
+def _never_top_1(names: list[str], counts: list[int]) -> list[dict[str, Any]]:
+    affected = [name for name, count in zip(names, counts, strict=True) if count == 0]
+    return _warning(
+        "never_top_1",
+        affected,
+        "no image has it as the teacher's surest answer, so its bias could not be estimated and "
+        "is left uncorrected",
+    )
 
 
-def _no_threshold(names: list[str], thresholds: list[float | None]) -> list[dict[str, str]]:
-    return [
-        {
-            "code": "no_threshold",
-            "message": f"fewer than 5 images have a pseudo-label of 0.5 or more for {name!r}, so "
-            "it has no threshold and never fires; its scores can still be read",
-        }
-        for name, threshold in zip(names, thresholds, strict=True)
-        if threshold is None
-    ]
+def _no_threshold(names: list[str], thresholds: list[float | None]) -> list[dict[str, Any]]:
+    affected = [name for name, value in zip(names, thresholds, strict=True) if value is None]
+    return _warning(
+        "no_threshold",
+        affected,
+        "fewer than 5 images have a pseudo-label of 0.5 or more for it, so it has no threshold "
+        "and never fires; its scores can still be read",
+    )
+
+
+def _warning(code: str, classes: list[str], reason: str) -> list[dict[str, Any]]:
+    """One warning for all classes it is about; none where there are none."""
+    if not classes:
+        return []
+    named = ", ".join(map(repr, classes[:MAX_NAMED]))
+    more = f" and {len(classes) - MAX_NAMED} more" if len(classes) > MAX_NAMED else ""
+    return [{"code": code, "classes": classes, "message": f"{named}{more}: {reason}"}]
 
 
 def _listed(thresholds: Tensor) -> list[float | None]:
