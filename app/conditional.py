@@ -71,7 +71,7 @@ def _liking(media_type: str, likes: dict[str, float]) -> float:
     return next((quality for quality in found if quality is not None), 0.0)
 
 
-def wait_seconds(prefer: str | None) -> int:
-    """Seconds that `Prefer: wait=N` asks for, at most `MAX_WAIT_SECONDS`; 0 without it."""
+def wait_seconds(prefer: str | None, *, default: int = 0) -> int:
+    """Seconds that `Prefer: wait=N` asks for, at most `MAX_WAIT_SECONDS`; `default` without it."""
     found = _WAIT.search(prefer or "")
-    return min(int(found[1]), MAX_WAIT_SECONDS) if found else 0
+    return min(int(found[1]), MAX_WAIT_SECONDS) if found else default

@@ -2,7 +2,7 @@
 
 import json
 import mimetypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,10 @@ class StoredFile:
         suffix = Path(self.file).suffix
         return MEDIA_TYPES.get(suffix) or mimetypes.guess_type(self.file)[0] or OCTETS
 
+    def disposition(self, kind: str) -> str:
+        """The header Content-Disposition: `inline` is shown, `attachment` saved."""
+        return f"{kind}; filename*=utf-8''{quote(self.name)}"
+
     def listed(self) -> dict[str, Any]:
         """Its entry in a list of artifacts."""
         return {
@@ -73,18 +77,27 @@ def stored_file(folder: Path, file: str, *, name: str | None = None) -> StoredFi
     return StoredFile(name or file, folder, file, entry["size"], entry["sha256"])
 
 
-def send_file(request: Request, stored: StoredFile, *, data: DataFolder) -> Response:
+def send_file(
+    request: Request,
+    stored: StoredFile,
+    *,
+    data: DataFolder,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
     """The bytes of a stored file, or the part of them that was asked for.
+
+    `headers` are added to the answer, or replace what would stand there.
 
     Raises:
         Problem: the file is damaged, or the range is no good.
     """
     etag = f'"{stored.sha256}"'
     headers = {
-        "ETag": etag,
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, max-age=31536000, immutable",
-        "Content-Disposition": f"attachment; filename*=utf-8''{quote(stored.name)}",
+        "Content-Disposition": stored.disposition("attachment"),
+        **(headers or {}),
+        "ETag": etag,
     }
     if is_unchanged(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)

@@ -87,6 +87,12 @@ KINDS: dict[str, ProblemKind] = {
         "A JSON body may have 1 MiB; an upload may have what the setting CCD_MAX_UPLOAD_BYTES "
         "allows.",
     ),
+    "cam_failed": ProblemKind(
+        500,
+        "The map could not be made",
+        "The worker that was to make it failed. The detail says why; after a minute it is tried "
+        "again.",
+    ),
     "dataset_failed": ProblemKind(
         409,
         "The dataset could not be registered",
@@ -116,6 +122,11 @@ KINDS: dict[str, ProblemKind] = {
         404,
         "No such image",
         "The job has no image with this id. GET .../labels lists the ids of its images.",
+    ),
+    "input_changed": ProblemKind(
+        409,
+        "The image is not the one that was registered",
+        "Its file was changed, moved or deleted since. Put it back, or register the images again.",
     ),
     "internal_error": ProblemKind(
         500,
@@ -172,6 +183,12 @@ KINDS: dict[str, ProblemKind] = {
         404,
         "No such student",
         "There is no student with this id, or its job has not succeeded.",
+    ),
+    "too_many_cams": ProblemKind(
+        503,
+        "Too many maps wait",
+        "Maps are made one after the other, and only so many may wait. Try again a little later; "
+        "if it stays so, no worker of the lane io runs.",
     ),
     "unsupported_archive": ProblemKind(415, "Not a zip file", "Only zip archives are taken."),
     "unsupported_media_type": ProblemKind(

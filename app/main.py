@@ -23,6 +23,7 @@ from app.routes import (
 )
 from app.schemas import DatasetCreate, PredictionCreate
 from app.security import SecurityHeaders
+from workers.cams import sweep
 from workers.files import DataFolder
 from workers.queue import make_celery, ring
 from workers.reaper import Reaper
@@ -65,7 +66,7 @@ async def _lifespan(app: FastAPI, *, settings: Settings) -> AsyncIterator[None]:
         stack.callback(store.redis.close)
         celery = make_celery(settings)
         stack.callback(celery.close)
-        reaper = Reaper(store, settings, ring=partial(ring, celery), sweep=data.sweep)
+        reaper = Reaper(store, settings, ring=partial(ring, celery), sweep=partial(sweep, data))
         reaper.start()
         stack.callback(reaper.stop)
         app.state.services = Services(settings, store, data, partial(ring, celery))

@@ -307,6 +307,15 @@ class JobImage(Image):
     views: list[View] | None = Field(description="Local views; null until they are chosen.")
 
 
+class CamPending(Reply):
+    """A class activation map that is being made."""
+
+    image_id: str
+    class_: str = Field(alias="class")
+    format: Literal["png", "npy"]
+    status: Literal["queued", "running"]
+
+
 class LabelPage(Reply):
     """Label rows in the order of the images."""
 

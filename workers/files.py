@@ -40,6 +40,8 @@ SOURCE = "source.json"
 NAMES = "names.ndjson"
 #: A staging folder whose claim is gone is swept when nothing was written to it for an hour.
 QUIET_SECONDS = 3600.0
+#: Folders that a process remembers to be whole: some megabytes. Beyond it forgets one for each.
+MAX_REMEMBERED = 20_000
 
 _TRASH = ".trash-"
 #: Element type of a safetensors tensor -> type code of `array`.
@@ -183,6 +185,8 @@ class DataFolder:
         try:
             key = (folder, (folder / SEAL).stat().st_mtime_ns)
             if key not in self._verified and is_sealed(folder):
+                if len(self._verified) >= MAX_REMEMBERED:
+                    self._verified.pop()
                 self._verified.add(key)
         except (OSError, ValueError, KeyError, TypeError):
             return False

@@ -37,6 +37,13 @@ class Kind(StrEnum):
     DATASET = "dataset"
     JOB = "job"
     PREDICTION = "prediction"
+    #: A class activation map somebody asked for: made again whenever it is lost.
+    CAM = "cam"
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether its request and its result are kept on disk, and its record for good."""
+        return self is not Kind.CAM
 
 
 class Lane(StrEnum):

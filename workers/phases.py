@@ -26,19 +26,20 @@ from models.portable import load_student, save_student
 from models.prompts import background_classes, class_texts
 from models.student import Student
 from models.teacher import TeacherError
+from workers.digests import digest_of
 from workers.durable import sync_file, sync_folder
 from workers.epochs import Epochs
 from workers.export import checked_images, export
 from workers.files import MANIFEST, manifest_count, write_json
 from workers.jobs import Claim, Lane, Phase
 from workers.register import register
+from workers.render import render_cam
 from workers.units import (
     EMBED_FIELDS,
     Finished,
     JobUnit,
     OnBatch,
     Workbench,
-    digest_of,
     digest_of_tensors,
 )
 
@@ -80,6 +81,8 @@ def run_unit(
         return register_images(claim, bench, on_batch)
     if claim.phase == "predict":
         return predict(claim, bench, on_batch)
+    if claim.phase == "cam":
+        return render_cam(claim, bench, on_batch)
     unit = JobUnit(claim, outputs, bench, on_batch)
     torch.set_num_threads(unit.threads)
     finished = METHOD[claim.phase](unit)

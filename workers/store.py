@@ -143,8 +143,12 @@ class Store:
         phases: Sequence[Phase],
         priority: int = 0,
         waits_for: str | None = None,
+        keep_seconds: float | None = None,
     ) -> Record:
         """Queues the units of the first phase, or waits until `waits_for` has succeeded.
+
+        With `keep_seconds` the record is passing: it is listed until it ends, and forgotten that
+        long afterwards.
 
         Raises:
             RecordNotFound: `waits_for` names no record.
@@ -154,6 +158,7 @@ class Store:
         fields = self._run(
             "create",
             *(id, kind, json.dumps(request), write_phases(phases), priority, waits_for or ""),
+            "" if keep_seconds is None else round(keep_seconds * 1000),
         )
         if fields is None:
             raise RecordNotFound(waits_for or id)
@@ -178,6 +183,10 @@ class Store:
         page = members[:limit]
         next_cursor = _write_cursor(page[-1]) if len(members) > limit else None
         return self._get_all(member.partition(":")[2] for member in page), next_cursor
+
+    def count(self, kind: Kind) -> int:
+        """How many records of a kind are listed."""
+        return self.redis.zcard(f"ccd:records:{kind}")
 
     def outputs(self, id: str) -> dict[tuple[str, int], str]:
         """(phase, unit) -> name of the folder with its output, for every unit that is done."""

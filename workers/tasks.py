@@ -18,6 +18,7 @@ from celery.signals import (
 )
 
 from workers import log
+from workers.cams import sweep
 from workers.files import DataFolder
 from workers.jobs import Lane
 from workers.queue import TASK_NAME, make_celery, ring
@@ -49,7 +50,7 @@ def _start_reaper(**_: object) -> None:
     folder = DataFolder(settings.data)
     folder.create()
     _reaper = Reaper(
-        open_store(settings), settings, ring=partial(ring, celery_app), sweep=folder.sweep
+        open_store(settings), settings, ring=partial(ring, celery_app), sweep=partial(sweep, folder)
     )
     _reaper.start()
 

@@ -20,9 +20,11 @@ from torch import Tensor
 from models import distill
 from models.config import METHOD_VERSION, DistillConfig
 from models.data import ImageFiles
+from models.portable import LoadedStudent, load_student
 from models.prompts import ClassPrompt, canonical_order
 from models.teacher import Teacher, TeacherError
 from models.training import Training
+from workers.digests import digest_of
 from workers.files import DataFolder, content_files
 from workers.jobs import Claim, Phase
 from workers.settings import Settings
@@ -56,6 +58,7 @@ class Workbench:
         self._teacher: tuple[str, Teacher] | None = None
         self._files: tuple[str, ImageFiles] | None = None
         self._training: tuple[str, Training] | None = None
+        self._student: tuple[str, LoadedStudent] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -85,6 +88,13 @@ class Workbench:
         if self._files is None or self._files[0] != dataset_id:
             self._files = (dataset_id, ImageFiles(*content_files(self.folder.dataset(dataset_id))))
         return self._files[1]
+
+    def student(self, path: Path, sha256: str) -> LoadedStudent:
+        """The student in a file with this digest, loaded once, on the CPU."""
+        if self._student is None or self._student[0] != sha256:
+            self._student = None  # as above
+            self._student = (sha256, load_student(path)[0])
+        return self._student[1]
 
     def start_training(self, config: DistillConfig, num_classes: int) -> Training:
         """A fresh student and its optimizer on this worker's device."""
@@ -222,9 +232,3 @@ def subset(config: DistillConfig, fields: tuple[str, ...]) -> dict[str, object]:
 def digest_of_tensors(tensors: Mapping[str, Tensor]) -> str:
     """64 hex digits that stand for the bytes of named tensors."""
     return hashlib.sha256(save(dict(tensors))).hexdigest()
-
-
-def digest_of(*inputs: object) -> str:
-    """32 hex digits that stand for `inputs`, which JSON can hold."""
-    text = json.dumps(inputs, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -193,6 +193,8 @@ class Worker:
 
     def _write_failure(self, claim: Claim, failure: JobError) -> None:
         """The outcome on disk before it is final in Redis; a full disk does not hide it."""
+        if not claim.record.kind.is_durable:
+            return
         path = self.folder.of(claim.record.kind, claim.record.id) / "result.json"
         try:
             write_json(path, {"status": "failed", "error": asdict(failure)})

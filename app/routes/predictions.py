@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from anyio import current_time, sleep
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Request, Response
 
@@ -23,12 +22,10 @@ from app.replies import (
 from app.schemas import Prediction, PredictionCreate
 from app.submit import student_job, submit_prediction, submit_upload
 from app.uploads import Upload
+from app.waiting import finished
 from workers.jobs import Record, Status
 
 router = APIRouter(tags=["predictions"])
-
-#: How often a waiting call looks whether its prediction is done, in seconds.
-LOOK_SECONDS = 0.2
 
 
 @router.post(
@@ -83,7 +80,7 @@ async def create_prediction(
         from_upload=from_upload,
     )
     wait = wait_seconds(prefer)
-    record = await _finished(services, record, wait)
+    record = await finished(record, services.store, wait)
     return await run_sync(_created_reply, services, record, wait)
 
 
@@ -121,15 +118,6 @@ def get_prediction(
         if_none_match=if_none_match,
         mark=f"-{start}-{limit}",
     )
-
-
-async def _finished(services: Services, record: Record, seconds: int) -> Record:
-    """The record when it is over, or as it stands after `seconds`."""
-    gives_up_at = current_time() + seconds
-    while not record.status.is_final and current_time() < gives_up_at:
-        await sleep(LOOK_SECONDS)
-        record = await run_sync(services.store.get, record.id)
-    return record
 
 
 def _created_reply(services: Services, record: Record, wait: int) -> Response:

@@ -2,9 +2,10 @@
 
 import pytest
 
+from tests.serving import wait_until
 from tests.store_calls import BROKEN, CHECK, at_once, claim, lose, register, submit
-from workers.jobs import Lane, Status
-from workers.store import DatasetInUse, IllegalMove, RecordNotFound, Renewal
+from workers.jobs import Kind, Lane, Phase, Status
+from workers.store import DatasetInUse, IllegalMove, RecordNotFound, Renewal, Store
 
 # ---------------------------------------------------------------------- cancel
 
@@ -238,3 +239,59 @@ def test_a_dataset_is_either_deleted_or_used_by_a_job_that_comes_meanwhile(store
         )
 
         assert created != deleted
+
+
+# ---------------------------------------------------------------------- passing
+
+
+def passing(store, id="cam_1", keep_seconds=60):
+    return store.create(
+        Kind.CAM, id, request={}, phases=[Phase("cam", Lane.IO)], keep_seconds=keep_seconds
+    )
+
+
+def end_well(store):
+    store.complete(claim(store, Lane.IO), output="cam-1", done=1)
+
+
+def end_badly(store):
+    store.fail(claim(store, Lane.IO), BROKEN)
+
+
+@pytest.mark.parametrize("end", [end_well, end_badly], ids=["succeeded", "failed"])
+def test_passing_work_is_listed_until_it_ends_and_readable_a_while_longer(store, end):
+    passing(store)
+    before = store.count(Kind.CAM)
+
+    end(store)
+
+    assert (before, store.count(Kind.CAM)) == (1, 0)
+    assert store.list(Kind.CAM) == ([], None)
+    assert store.get("cam_1").status.is_final
+
+
+def test_passing_work_that_was_lost_leaves_the_list_too(redis_client):
+    store = Store(redis_client, max_attempts=1, backoff_seconds=(0,))
+    passing(store)
+    assert lose(store, claim(store, Lane.IO)) is Status.FAILED
+
+    assert store.count(Kind.CAM) == 0
+    assert 0 < store.redis.ttl("ccd:record:cam_1") <= 60
+
+
+def test_redis_holds_nothing_of_passing_work_when_its_time_is_over(store):
+    before = set(store.redis.keys("*"))
+    for i in range(20):
+        passing(store, f"cam_{i}", keep_seconds=0.05)
+        end_well(store)
+
+    wait_until(lambda: set(store.redis.keys("*")) == before)
+
+    with pytest.raises(RecordNotFound):
+        store.get("cam_0")
+
+
+def test_the_same_passing_work_asked_for_twice_is_one_unit(store):
+    at_once(*[lambda: passing(store)] * 8)
+
+    assert store.waiting(Lane.IO) == store.count(Kind.CAM) == 1

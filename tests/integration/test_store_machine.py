@@ -23,6 +23,7 @@ from workers.records import read_record
 from workers.store import DatasetInUse, IllegalMove, Renewal, StaleClaim, Store
 
 ATTEMPTS = 2
+LONGER_THAN_THE_TEST = 3600
 #: Few records at a time, so that calls meet on one of them.
 MOST_UNFINISHED = 3
 BROKEN = JobError("broken", "p", "It broke.")
@@ -47,6 +48,7 @@ class Seen:
 
     kind: Kind
     waits_for: str | None
+    is_passing: bool = False
     status: Status = Status.QUEUED
     percent: float = 0
     version: int = 0
@@ -87,18 +89,29 @@ class StoreMachine(RuleBasedStateMachine):
         return self.submit(Kind.DATASET, phases, priority, None)
 
     @precondition(lambda self: len(self.unfinished) < MOST_UNFINISHED)
+    @rule(target=records, phases=ROWS)
+    def submit_passing_work(self, phases):
+        return self.submit(Kind.CAM, phases, 0, None, is_passing=True)
+
+    @precondition(lambda self: len(self.unfinished) < MOST_UNFINISHED)
     @rule(target=records, phases=ROWS, needed=records, priority=st.integers(-2, 2))
     def submit_job(self, phases, needed, priority):
         if needed not in self.seen:
             return multiple()
         return self.submit(Kind.JOB, phases, priority, needed)
 
-    def submit(self, kind, phases, priority, waits_for):
+    def submit(self, kind, phases, priority, waits_for, *, is_passing=False):
         # Sorts by age, as records of one millisecond do: the same calls, the same claims.
         id = f"{next(self.nonces)}_{kind}"
-        self.seen[id] = Seen(kind, waits_for)
+        self.seen[id] = Seen(kind, waits_for, is_passing)
         self.store.create(
-            kind, id, request={}, phases=phases, priority=priority, waits_for=waits_for
+            kind,
+            id,
+            request={},
+            phases=phases,
+            priority=priority,
+            waits_for=waits_for,
+            keep_seconds=LONGER_THAN_THE_TEST if is_passing else None,
         )
         return id
 
@@ -289,6 +302,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.check_states_of_units()
         self.check_nonces()
         self.check_positions()
+        self.check_lists()
 
     def check_that_it_went_only_forwards(self, seen: Seen, record: Record):
         assert can_reach(seen.status, record.status)
@@ -355,6 +369,19 @@ class StoreMachine(RuleBasedStateMachine):
                 if record.status is Status.QUEUED and record.phases[0].lane is lane
             }
             assert set(self.keys.get(f"ccd:pending:{lane}", [])) == queued
+
+    def check_lists(self):
+        """Every record is listed, but passing ones that have ended: those have a time to go."""
+        over = {id for id, seen in self.seen.items() if seen.is_passing and seen.status.is_final}
+        for kind in Kind:
+            listed = {id for id, seen in self.seen.items() if seen.kind is kind} - over
+            members = self.keys.get(f"ccd:records:{kind}", [])
+            assert {member.partition(":")[2] for member in members} == listed
+            assert self.store.count(kind) == len(members) == len(listed)
+        for id in self.seen:
+            for key in (f"ccd:record:{id}", f"ccd:outputs:{id}"):
+                if key in self.keys:
+                    assert (self.redis.ttl(key) > 0) == (id in over)
 
     def read_all_keys(self):
         """{key: members or fields} of everything there is."""

@@ -5,8 +5,7 @@ local status = read(id, 'status')
 if not status then return false end
 local users = redis.call('SMEMBERS', users_key(id))
 if #users == 0 and is_final(status) then
-  local member = string.format('%013.0f:%s', number(id, 'created_ms'), id)
-  redis.call('ZREM', index_key(read(id, 'kind')), member)
+  unlist(id)
   redis.call('DEL', record_key(id), outputs_key(id))
 end
 table.insert(users, 1, status)

@@ -15,7 +15,7 @@ local function outputs_key(id) return 'ccd:outputs:' .. id end
 local function open_key(id) return 'ccd:open:' .. id end -- its units in the queue or delayed
 local function running_key(id) return 'ccd:running:' .. id end -- its claimed units
 local function users_key(id) return 'ccd:users:' .. id end -- unfinished records that need it
-local function index_key(kind) return 'ccd:records:' .. kind end
+local function index_key(kind) return 'ccd:records:' .. kind end -- those that lists show
 local function queue_key(lane) return 'ccd:queue:' .. lane end
 local function delayed_key(lane) return 'ccd:delayed:' .. lane end
 local function pending_key(lane) return 'ccd:pending:' .. lane end -- records not yet started
@@ -113,7 +113,14 @@ local function error_of(id)
   })
 end
 
--- The end of a record, and what that means to those that wait for it.
+-- Takes a record off the lists; one that is on none stays so.
+local function unlist(id)
+  local member = string.format('%013.0f:%s', number(id, 'created_ms'), id)
+  redis.call('ZREM', index_key(read(id, 'kind')), member)
+end
+
+-- The end of a record, and what that means to those that wait for it. A record with a time to
+-- keep it is passing: it leaves the list of its kind now, and Redis when the time is over.
 local function finish(id, to, err)
   close_all(id, running_key(id))
   close_all(id, open_key(id))
@@ -123,6 +130,12 @@ local function finish(id, to, err)
   if to == 'succeeded' then write(id, 'percent', 100) end
   local needed = read(id, 'waits_for')
   if needed then redis.call('SREM', users_key(needed), id) end
+  local kept = read(id, 'keep_ms')
+  if kept then
+    unlist(id)
+    redis.call('PEXPIRE', record_key(id), kept)
+    redis.call('PEXPIRE', outputs_key(id), kept)
+  end
   touch(id)
   for _, user in ipairs(redis.call('SMEMBERS', users_key(id))) do
     if to == 'succeeded' then
