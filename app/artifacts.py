@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from app.downloads import StoredFile, stored_file
 from app.labels import student_id_of
+from app.student_files import student_files
 from workers.files import MANIFEST, SKIPPED, DataFolder
 from workers.jobs import Record
 from workers.store import Store
 
-STUDENT_FILES = ("student.safetensors", "student.json")
 DATASET_FILES = (MANIFEST, SKIPPED)
 #: What a phase leaves that users may want; columns are in the order of the fact `class_order`.
 PHASE_FILES = {
@@ -17,8 +17,6 @@ PHASE_FILES = {
     "update": "labels.safetensors",
     "score": "scores.safetensors",
 }
-#: What the phase `export` leaves, under its own names.
-EXPORT_FILES = ("student.onnx", "model-card.md", "model-card.json")
 #: Phases whose units are epochs: `<phase>-<digest>` has its weights in `weights-<digest>`.
 EPOCH_PHASES = ("warm_up", "train")
 
@@ -27,25 +25,11 @@ def artifacts_of(record: Record, *, store: Store, data: DataFolder) -> list[Stor
     """What is there now: student and exports, lists, stage files and the epochs kept."""
     outputs = store.outputs(record.id)
     found = [
-        *(stored_file(data.student(student_id_of(record.id)), file) for file in STUDENT_FILES),
-        *_exported_files(outputs, data),
+        *student_files(student_id_of(record.id), outputs, data),
         *(stored_file(data.dataset(record.request["dataset_id"]), file) for file in DATASET_FILES),
         *_phase_files(outputs, data),
     ]
     return [stored for stored in found if stored is not None]
-
-
-def student_weights(job: Record, data: DataFolder) -> StoredFile | None:
-    """The file of a job's student."""
-    return stored_file(data.student(student_id_of(job.id)), STUDENT_FILES[0])
-
-
-def _exported_files(
-    outputs: dict[tuple[str, int], str], data: DataFolder
-) -> Iterator[StoredFile | None]:
-    folder = outputs.get(("export", 0))
-    if folder is not None:
-        yield from (stored_file(data.phase(folder), file) for file in EXPORT_FILES)
 
 
 def _phase_files(

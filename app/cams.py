@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from app.artifacts import student_weights
 from app.deps import Services
 from app.downloads import StoredFile, stored_file
 from app.errors import KINDS, RETRY_AFTER_SECONDS, Problem, invalid, shown
 from app.images import image_of
 from app.labels import columns_of, student_id_of
+from app.student_files import original_weights
 from app.text import same_key
 from workers.cams import Cam, CamCache, CamFormat, fitted
 from workers.files import MANIFEST
@@ -116,7 +116,7 @@ def wanted_cam(
     """
     job = services.record(job_id, "job")
     image = image_of(job, image_id, services.data)
-    weights = student_weights(job, services.data)
+    weights = original_weights(student_id_of(job.id), services.data)
     if job.status is not Status.SUCCEEDED or weights is None:
         raise Problem(
             "not_ready",

@@ -21,6 +21,12 @@ def is_unchanged(if_none_match: str | None, etag: str) -> bool:
     return "*" in tags or etag in tags
 
 
+def matches(if_match: str, etag: str) -> bool:
+    """Whether a change may be made: the client has seen this very version. Weak tags never do."""
+    tags = [tag.strip() for tag in if_match.split(",")]
+    return "*" in tags or etag in tags
+
+
 def byte_range(header: str | None, if_range: str | None, *, etag: str, size: int) -> range | None:
     """The bytes asked for, or None for the whole file.
 

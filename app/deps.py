@@ -58,4 +58,8 @@ def _services(request: Request) -> Services:
 
 ServicesDep = Annotated[Services, Depends(_services)]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Most rows of the answer.")]
+AtVersion = Annotated[
+    int | None,
+    Query(ge=1, description="Labels as this version of the thresholds has them; else the latest."),
+]
 Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of a page before.")]

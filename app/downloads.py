@@ -2,7 +2,7 @@
 
 import json
 import mimetypes
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from app.conditional import byte_range, is_unchanged
 from app.errors import Problem
 from workers.durable import SEAL
 from workers.files import DataFolder
+from workers.thresholds import chunks_of
 
-CHUNK_BYTES = 1 << 20
+#: For names whose bytes never change.
+IMMUTABLE = "max-age=31536000, immutable"
 MEDIA_TYPES = {
     ".safetensors": "application/vnd.safetensors",
     ".parquet": "application/vnd.apache.parquet",
@@ -27,21 +29,30 @@ MEDIA_TYPES = {
 
 
 @dataclass(frozen=True)
+class Part:
+    """Some bytes of a file of a published folder."""
+
+    folder: Path
+    file: str
+    positions: range
+
+
+@dataclass(frozen=True)
 class StoredFile:
-    """A file of a published folder, as its seal lists it."""
+    """What can be downloaded: a file of a published folder, or parts of several put together."""
 
     #: What users call it.
     name: str
-    folder: Path
-    #: Its name in the folder.
-    file: str
     bytes: int
     sha256: str
+    parts: tuple[Part, ...]
+    #: Whether the name has these bytes for ever.
+    is_fixed: bool = True
 
     @property
     def media_type(self) -> str:
-        suffix = Path(self.file).suffix
-        return MEDIA_TYPES.get(suffix) or mimetypes.guess_type(self.file)[0] or OCTETS
+        suffix = Path(self.name).suffix
+        return MEDIA_TYPES.get(suffix) or mimetypes.guess_type(self.name)[0] or OCTETS
 
     def disposition(self, kind: str) -> str:
         """The header Content-Disposition: `inline` is shown, `attachment` saved."""
@@ -69,12 +80,15 @@ def sealed_files(folder: Path) -> dict[str, dict[str, Any]]:
     return {entry["name"]: entry for entry in seal["files"]}
 
 
-def stored_file(folder: Path, file: str, *, name: str | None = None) -> StoredFile | None:
+def stored_file(
+    folder: Path, file: str, *, name: str | None = None, is_fixed: bool = True
+) -> StoredFile | None:
     """One file of a published folder, called `name`; None where it is not there."""
     entry = sealed_files(folder).get(file)
     if entry is None:
         return None
-    return StoredFile(name or file, folder, file, entry["size"], entry["sha256"])
+    part = Part(folder, file, range(entry["size"]))
+    return StoredFile(name or file, entry["size"], entry["sha256"], (part,), is_fixed)
 
 
 def send_file(
@@ -94,14 +108,14 @@ def send_file(
     etag = f'"{stored.sha256}"'
     headers = {
         "Accept-Ranges": "bytes",
-        "Cache-Control": "private, max-age=31536000, immutable",
+        "Cache-Control": f"private, {IMMUTABLE if stored.is_fixed else 'no-cache'}",
         "Content-Disposition": stored.disposition("attachment"),
         **(headers or {}),
         "ETag": etag,
     }
     if is_unchanged(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
-    if not data.is_complete(stored.folder):
+    if not all(data.is_complete(part.folder) for part in stored.parts):
         raise Problem("artifact_corrupt", f"{stored.name} no longer has its checksum")
     part = byte_range(
         request.headers.get("range"),
@@ -117,17 +131,18 @@ def send_file(
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=stored.media_type)
     return StreamingResponse(
-        _bytes_of(stored.folder / stored.file, wanted),
+        _bytes_of(stored.parts, wanted),
         status_code=status,
         headers=headers,
         media_type=stored.media_type,
     )
 
 
-def _bytes_of(path: Path, wanted: range) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        file.seek(wanted.start)
-        left = len(wanted)
-        while left and (chunk := file.read(min(left, CHUNK_BYTES))):
-            left -= len(chunk)
-            yield chunk
+def _bytes_of(parts: Sequence[Part], wanted: range) -> Iterator[bytes]:
+    """The wanted bytes of all parts together."""
+    start = 0
+    for part in parts:
+        first = max(0, wanted.start - start)
+        positions = part.positions[first : max(first, wanted.stop - start)]
+        yield from chunks_of(part.folder / part.file, positions)
+        start += len(part.positions)

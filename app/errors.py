@@ -16,6 +16,7 @@ from workers.archives import ArchiveRejected, UnsupportedArchive
 from workers.files import DiskFull
 from workers.paths import PathNotAllowed
 from workers.store import BadCursor, DatasetInUse, RecordNotFound
+from workers.thresholds import VersionDamaged
 
 log = structlog.get_logger()
 
@@ -184,6 +185,12 @@ KINDS: dict[str, ProblemKind] = {
         "No such student",
         "There is no student with this id, or its job has not succeeded.",
     ),
+    "thresholds_changed": ProblemKind(
+        412,
+        "The thresholds have changed",
+        "If-Match names another version than the one in force: somebody was faster. The header "
+        "ETag tells the present version; read it, and repeat the change on it.",
+    ),
     "too_many_cams": ProblemKind(
         503,
         "Too many maps wait",
@@ -229,7 +236,11 @@ class Problem(Exception):
 
 def invalid(pointer: str, reason: str) -> Problem:
     """The problem of one wrong field."""
-    errors = [FieldError(pointer=pointer, reason=reason)]
+    return invalid_fields([FieldError(pointer=pointer, reason=reason)])
+
+
+def invalid_fields(errors: Sequence[FieldError]) -> Problem:
+    """The problem of wrong fields, at least one."""
     return Problem("invalid_request", _summary(errors), errors=errors)
 
 
@@ -319,7 +330,7 @@ def _wrong_fields(error: RequestValidationError | ValidationError) -> Problem:
     errors = [_field_error(found) for found in error.errors()]
     if any(found["type"] == "json_invalid" for found in error.errors()):
         return Problem("malformed_request", errors[0].reason)
-    return Problem("invalid_request", _summary(errors), errors=errors)
+    return invalid_fields(errors)
 
 
 def _field_error(found: Mapping[str, Any]) -> FieldError:
@@ -376,6 +387,7 @@ DOMAIN: dict[type[Exception], Callable[[Any], Problem]] = {
     RequestValidationError: _wrong_fields,
     UnsupportedArchive: _as("unsupported_archive"),
     ValidationError: _wrong_fields,
+    VersionDamaged: _as("artifact_corrupt"),
     # Redis is away, stalls, or has no memory left for a write.
     redis.ConnectionError: _store_silent,
     redis.TimeoutError: _store_silent,

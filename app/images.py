@@ -42,6 +42,7 @@ def image_reply(
         **{field: image[field] for field in IMAGE_FIELDS},
         "scores": {stage: row["scores"] for stage, row in rows.items()},
         "labels": {stage: row["labels"] for stage, row in rows.items()},
+        "thresholds_version": rows.get(Stage.STUDENT, {}).get("thresholds_version"),
         "views": rows[Stage.LOCAL]["views"] if Stage.LOCAL in rows else None,
     }
 

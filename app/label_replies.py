@@ -46,17 +46,17 @@ def _ndjson_lines(batches: Iterator[list[dict[str, Any]]]) -> Iterator[bytes]:
 
 
 def _csv_lines(batches: Iterator[list[dict[str, Any]]], labels: Labels) -> Iterator[bytes]:
-    """`image_id`, `path`, `labels`, then one column of scores per class."""
-    names = labels.columns.names
-    yield _csv([["image_id", "path", "labels", *map(safe_cell, names)]])
+    """`image_id`, `path`, `labels`, `thresholds_version`, then a column of scores per class."""
+    names = map(safe_cell, labels.columns.names)
+    yield _csv([["image_id", "path", "labels", "thresholds_version", *names]])
     for batch in batches:
         yield _csv([_csv_row(row) for row in batch])
 
 
-def _csv_row(row: dict[str, Any]) -> list[str | float]:
+def _csv_row(row: dict[str, Any]) -> list[str | float | None]:
     joined = ";".join(map(escaped_name, row["labels"]))
     texts = [row["image_id"], safe_cell(row["path"]), safe_cell(joined)]
-    return [*texts, *row["scores"].values()]
+    return [*texts, row["thresholds_version"], *row["scores"].values()]
 
 
 def _csv(rows: list[list[Any]]) -> bytes:

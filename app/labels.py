@@ -4,17 +4,18 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from app.errors import Problem
+from app.thresholds import thresholds_of
 from workers.files import (
     MANIFEST,
     DataFolder,
     manifest_count,
     manifest_rows,
-    read_json,
     read_rows,
 )
 from workers.jobs import Record
@@ -96,6 +97,10 @@ class Columns:
             for name, column in zip(self.names, self.columns, strict=True)
         }
 
+    def in_files(self, values: Mapping[str, float | None]) -> list[float | None]:
+        """Values by class in the order of the files' columns."""
+        return [values[name] for name in self.names_by_column]
+
     def over(self, row: Sequence[float], limits: Sequence[float | None]) -> list[str]:
         """The classes whose score reaches its limit; none without a limit."""
         return [
@@ -132,6 +137,8 @@ class Labels:
     scores: Table
     #: Per column, the score from which on the class is one of the labels.
     limits: Sequence[float | None]
+    #: The version of the student's thresholds that `limits` are; None where they are none.
+    thresholds_version: int | None = None
     views: Views | None = None
 
     def count(self) -> int:
@@ -165,6 +172,7 @@ class Labels:
             "path": image["path"],
             "scores": self.columns.scores(row),
             "labels": self.columns.over(row, self.limits),
+            "thresholds_version": self.thresholds_version,
         }
         return labelled if views is None else {**labelled, "views": views[image["content"]]}
 
@@ -175,44 +183,70 @@ def rounded(score: float) -> float:
 
 
 def stage_labels(
-    record: Record, stage: Stage, *, store: Store, data: DataFolder, with_views: bool
+    record: Record,
+    stage: Stage,
+    *,
+    store: Store,
+    data: DataFolder,
+    with_views: bool,
+    thresholds_version: int | None = None,
 ) -> Labels:
-    """One stage of a job.
+    """One stage of a job; of the student's at a version of its thresholds, else those in force.
 
     Raises:
-        Problem: `not_ready`, with the phase to wait for.
+        Problem: `not_ready`, with the phase to wait for; there is no such version.
     """
     outputs = store.outputs(record.id)
     scores = _table(STAGE_FILES[stage], record, outputs, data)
     views = Views(_table(VIEWS_FILE, record, outputs, data)) if with_views else None
-    return Labels(
+    columns = columns_of(record)
+    of_stage = partial(
+        Labels,
         manifest=data.job(record.id) / MANIFEST,
-        columns=columns_of(record),
+        columns=columns,
         scores=scores,
-        limits=_limits(stage, record, data),
         views=views,
     )
+    if stage is not Stage.STUDENT:
+        limit = 1.0 if stage in {Stage.DEBIASED, Stage.PSEUDO} else None
+        return of_stage(limits=[limit] * len(columns.names))
+    thresholds = thresholds_of(student_id_of(record.id), data, thresholds_version)
+    limits = columns.in_files(thresholds.values)
+    return of_stage(limits=limits, thresholds_version=thresholds.version)
 
 
-def predicted_labels(record: Record, job: Record, *, store: Store, data: DataFolder) -> Labels:
+def predicted_labels(
+    record: Record,
+    job: Record,
+    *,
+    store: Store,
+    data: DataFolder,
+    thresholds_version: int | None = None,
+) -> Labels:
     """The rows of a prediction.
 
     Args:
         record: the prediction, succeeded.
         job: the job that trained its student.
+        store: of records.
+        data: the data folder.
+        thresholds_version: None: those in force.
 
     Raises:
-        Problem: its dataset was deleted.
+        Problem: its dataset was deleted; there is no such version.
     """
     manifest = data.dataset(record.request["dataset_id"]) / MANIFEST
     if not manifest.exists():
         dataset_id = record.request["dataset_id"]
         raise Problem("dataset_deleted", f"{record.id} was made on {dataset_id}, deleted since")
+    columns = columns_of(job)
+    thresholds = thresholds_of(student_id_of(job.id), data, thresholds_version)
     return Labels(
         manifest=manifest,
-        columns=columns_of(job),
+        columns=columns,
         scores=_table(PREDICTION_FILE, record, store.outputs(record.id), data),
-        limits=student_thresholds(job, data),
+        limits=columns.in_files(thresholds.values),
+        thresholds_version=thresholds.version,
     )
 
 
@@ -228,24 +262,9 @@ def columns_of(job: Record) -> Columns:
     )
 
 
-def student_thresholds(job: Record, data: DataFolder) -> list[float | None]:
-    """Per column of the files, the student's threshold of the class, or None."""
-    student = data.student(student_id_of(job.id)) / "student.json"
-    thresholds: list[float | None] = read_json(student)["thresholds"]
-    return thresholds
-
-
 def student_id_of(job_id: str) -> str:
     """A student has the id of its job but for the prefix."""
     return f"stu_{job_id.removeprefix('job_')}"
-
-
-def _limits(stage: Stage, record: Record, data: DataFolder) -> Sequence[float | None]:
-    """Per column, the score from which on a class is a label of this stage."""
-    count = len(record.request["classes"])
-    if stage is Stage.STUDENT:
-        return student_thresholds(record, data)
-    return [1.0 if stage in {Stage.DEBIASED, Stage.PSEUDO} else None] * count
 
 
 def _table(where: StageFile, record: Record, outputs: Outputs, data: DataFolder) -> Table:

@@ -20,6 +20,7 @@ from app.routes import (
     predictions,
     problems,
     students,
+    thresholds,
 )
 from app.schemas import DatasetCreate, PredictionCreate
 from app.security import SecurityHeaders
@@ -31,7 +32,10 @@ from workers.settings import Settings
 from workers.store import open_store
 from workers.version import code_version
 
-ROUTERS = (datasets, jobs, labels, images, artifacts, students, predictions, health, problems)
+ROUTERS = (
+    *(datasets, jobs, labels, images, artifacts),
+    *(students, thresholds, predictions, health, problems),
+)
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -67,6 +67,10 @@ MaxBadFraction = Annotated[
 ]
 
 
+#: The score from which on a class applies.
+Threshold = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)]
+
+
 class DatasetCreate(Request):
     """Register the images of a folder."""
 
@@ -291,6 +295,9 @@ class LabelRow(Reply):
     labels: list[str] = Field(
         description="Classes that apply: over their threshold (student), or of label 1."
     )
+    thresholds_version: int | None = Field(
+        description="Version of the thresholds that decided; null where none did."
+    )
     views: list[View] | None = Field(default=None, description="With views=true only.")
 
 
@@ -303,6 +310,9 @@ class JobImage(Image):
     )
     labels: dict[str, list[str]] = Field(
         description="By stage: classes that apply, over their threshold (student), or of label 1."
+    )
+    thresholds_version: int | None = Field(
+        description="Version of the thresholds that decided the student's; null before them."
     )
     views: list[View] | None = Field(description="Local views; null until they are chosen.")
 
@@ -350,7 +360,8 @@ class Student(Reply):
     thresholds: dict[str, float | None] = Field(
         description="Score from which on a class applies; null: never."
     )
-    threshold_basis: str
+    threshold_basis: str = Field(description="`pseudo_f1`, `tuned` or `manual`.")
+    thresholds_version: int = Field(description="Grows with every change of the thresholds.")
     student: str = Field(description="The network.")
     teacher: str
     preset: str
@@ -363,6 +374,49 @@ class StudentPage(Reply):
     """Students, newest first."""
 
     data: list[Student]
+    next_cursor: str | None
+
+
+class ThresholdsUpdate(Request):
+    """What the thresholds are to be: given, taken from an evaluation, or those of a version."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"thresholds": {"bus": 0.35, "dog": None}}]}
+    )
+
+    thresholds: dict[str, Threshold | None] | None = Field(
+        default=None, description="For every class a number in [0, 1], or null: it never applies."
+    )
+    version: Annotated[int, Field(ge=1, strict=True)] | None = Field(
+        default=None, description="Those of this version again, as a new one."
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.thresholds is None) == (self.version is None):
+            raise refused("needs either thresholds or version, and not both")
+        return self
+
+
+class ThresholdsReply(Reply):
+    """One version of a student's thresholds."""
+
+    version: int = Field(description="From 1, which is what the job itself found.")
+    basis: Literal["pseudo_f1", "tuned", "manual"] = Field(
+        description="How they were found: on the job's own labels, on truth, or by hand."
+    )
+    created_at: str | None
+    evaluation_id: str | None = Field(description="The evaluation that tuned them.")
+    copied_from: int | None = Field(description="The version whose values these are.")
+    thresholds: dict[str, float | None] = Field(
+        description="Score from which on a class applies; null: never."
+    )
+
+
+class ThresholdsPage(Reply):
+    """Versions, newest first."""
+
+    data: list[ThresholdsReply]
     next_cursor: str | None
 
 

@@ -163,8 +163,6 @@ def _card(
             {**class_, "bias": {"factor": factor, "images": images}}
             for class_, factor, images in entries
         ],
-        "metrics": None,
-        "metrics_note": model_card.NOT_MEASURED,
         "failure_modes": list(model_card.FAILURE_MODES),
         "config": header["config"],
         **{key: value for key, value in told.items() if key != "bias"},

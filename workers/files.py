@@ -151,10 +151,12 @@ class DataFolder:
                 self.discard(folder)
                 _remove_if_empty(parent)
 
-    def publish(self, staging: Path, final: Path) -> None:
+    def publish(self, staging: Path, final: Path) -> bool:
         """Make `staging` visible as `final`: whole, or not at all.
 
-        Where a complete `final` is there already, it stays and `staging` is thrown away.
+        Returns:
+            Whether it is `staging` that is there now. Where a complete `final` was there already,
+            it stays and `staging` is thrown away.
 
         Raises:
             DiskFull: nothing is published.
@@ -162,9 +164,10 @@ class DataFolder:
         with disk_guard(self.root):
             seal(staging, final.name)
             make_folder(final.parent)
-            while not self._renamed(staging, final):
-                pass
+            while not (is_ours := self._renamed(staging, final)) and staging.exists():
+                pass  # a damaged folder has made way
             sync_folder(final.parent)
+        return is_ours
 
     def _renamed(self, staging: Path, final: Path) -> bool:
         try:
@@ -174,7 +177,7 @@ class DataFolder:
                 raise
             # Somebody was first. A whole folder stays; a damaged one makes way for ours.
             self.discard(staging if self.is_complete(final) else final)
-            return not staging.exists()
+            return False
         return True
 
     def is_complete(self, folder: Path) -> bool:

@@ -13,8 +13,13 @@ FORMAT = {"name": "ccd-model-card", "version": 1}
 CARD_JSON, CARD_MARKDOWN = "model-card.json", "model-card.md"
 
 NOT_MEASURED = (
-    "None could be measured: nobody gave this job true labels, and without them neither its "
-    "scores nor its thresholds can be called good or bad."
+    "None could be measured: when this card was written nobody had given true labels, and without "
+    "them neither scores nor thresholds can be called good or bad."
+)
+#: Of thresholds that were changed without an evaluation.
+NOT_MEASURED_AGAIN = (
+    "None were measured with these thresholds; an evaluation of the job, where there is one, has "
+    "figures of its own."
 )
 
 #: How thresholds were found.
@@ -54,12 +59,19 @@ def teacher_licence(teacher: str) -> str:
 
 
 def with_thresholds(
-    card: Mapping[str, Any], values: Mapping[str, float | None], *, basis: str, version: int
+    card: Mapping[str, Any],
+    values: Mapping[str, float | None],
+    *,
+    basis: str,
+    version: int,
+    metrics: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The card with other thresholds."""
+    """The card with other thresholds, and with what was measured with them."""
     classes = [{**entry, "threshold": values[entry["name"]]} for entry in card["classes"]]
     thresholds = {"version": version, "basis": basis, "meaning": BASES[basis]}
-    return {**card, "classes": classes, "thresholds": thresholds}
+    note = NOT_MEASURED if version == 1 else NOT_MEASURED_AGAIN
+    measured = {"metrics": metrics, "metrics_note": None if metrics else note}
+    return {**card, "classes": classes, "thresholds": thresholds, **measured}
 
 
 def markdown(card: Mapping[str, Any]) -> str:
@@ -113,7 +125,7 @@ def _class_table(card: Mapping[str, Any]) -> str:
 def _quality(card: Mapping[str, Any]) -> str:
     if card["metrics"] is None:
         return str(card["metrics_note"])
-    return _table(("measure", "value"), card["metrics"].items())
+    return _table(("measure", "value"), ((k, _number(v)) for k, v in card["metrics"].items()))
 
 
 def _warnings(warnings: Sequence[Mapping[str, Any]]) -> str:

@@ -412,6 +412,7 @@ def _publish_student(unit: JobUnit, name: str, metrics: Mapping[str, Any]) -> di
                 "classes": names,
                 "thresholds": thresholds,
                 "threshold_basis": "pseudo_f1",
+                "thresholds_version": 1,
                 "metrics": metrics,
             },
         )

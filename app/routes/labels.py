@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 
 from app.conditional import best_type
-from app.deps import DEFAULT_PAGE, Cursor, Limit, ServicesDep
+from app.deps import DEFAULT_PAGE, AtVersion, Cursor, Limit, ServicesDep
 from app.errors import invalid
 from app.label_replies import CSV, JSON, NDJSON, page_fields, stream
 from app.labels import Stage, stage_labels
@@ -35,6 +35,7 @@ def list_labels(
     *,
     stage: Annotated[Stage, Query(description="What kind of label.")] = Stage.STUDENT,
     views: Annotated[bool, Query(description="Add the local views of each image.")] = False,
+    thresholds_version: AtVersion = None,
     limit: Limit = DEFAULT_PAGE,
     cursor: Cursor = None,
     accept: Annotated[str | None, Header()] = None,
@@ -46,8 +47,20 @@ def list_labels(
     media_type = best_type(accept, [JSON, NDJSON, CSV])
     if views and media_type == CSV:
         raise invalid("/query/views", "has no place in CSV; ask for JSON or NDJSON")
+    if thresholds_version is not None and stage is not Stage.STUDENT:
+        raise invalid(
+            "/query/thresholds_version",
+            f"has a meaning for stage student alone, stage is {stage}",
+        )
     record = services.record(job_id, "job")
-    labels = stage_labels(record, stage, store=services.store, data=services.data, with_views=views)
+    labels = stage_labels(
+        record,
+        stage,
+        store=services.store,
+        data=services.data,
+        with_views=views,
+        thresholds_version=thresholds_version,
+    )
     if media_type != JSON:
         return stream(labels, media_type, filename=f"{job_id}-{stage}")
     return json_reply(page_fields(labels, read_cursor(cursor), limit))

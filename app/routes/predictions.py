@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Request, Response
 
 from app.bodies import submit_json_or_files, text_fields
 from app.conditional import best_type, wait_seconds
-from app.deps import DEFAULT_PAGE, Cursor, Limit, Services, ServicesDep
+from app.deps import DEFAULT_PAGE, AtVersion, Cursor, Limit, Services, ServicesDep
 from app.label_replies import CSV, JSON, NDJSON, page_fields, stream
 from app.labels import Labels, predicted_labels
 from app.openapi import json_or_files, problems
@@ -101,6 +101,7 @@ def get_prediction(
     prediction_id: str,
     services: ServicesDep,
     *,
+    thresholds_version: AtVersion = None,
     limit: Limit = DEFAULT_PAGE,
     cursor: Cursor = None,
     accept: Annotated[str | None, Header()] = None,
@@ -110,19 +111,22 @@ def get_prediction(
     record = services.record(prediction_id, "pred")
     media_type = best_type(accept, [JSON, NDJSON, CSV])
     if media_type != JSON:
-        return stream(_labels(services, record), media_type, filename=prediction_id)
-    start = read_cursor(cursor)
+        labels = _labels(services, record, thresholds_version)
+        return stream(labels, media_type, filename=prediction_id)
+    start, rows = read_cursor(cursor), _ready_labels(services, record, thresholds_version)
     return polled_reply(
-        _with_rows(services, record, start=start, limit=limit),
+        _with_rows(record, rows, start=start, limit=limit),
         record,
         if_none_match=if_none_match,
-        mark=f"-{start}-{limit}",
+        # Thresholds may change while the record stands still.
+        mark=f"-{start}-{limit}-v{rows.thresholds_version if rows else 0}",
     )
 
 
 def _created_reply(services: Services, record: Record, wait: int) -> Response:
     """200 with the rows where the client waited long enough, else 202."""
-    reply = _with_rows(services, record, start=0, limit=DEFAULT_PAGE)
+    rows = _ready_labels(services, record)
+    reply = _with_rows(record, rows, start=0, limit=DEFAULT_PAGE)
     location = f"/v1/predictions/{record.id}"
     if not record.status.is_final:
         return accepted_reply(reply, record, location)
@@ -130,13 +134,26 @@ def _created_reply(services: Services, record: Record, wait: int) -> Response:
     return json_reply(reply, headers=headers)
 
 
-def _with_rows(services: Services, record: Record, *, start: int, limit: int) -> dict[str, Any]:
+def _with_rows(record: Record, rows: Labels | None, *, start: int, limit: int) -> dict[str, Any]:
     reply = prediction_reply(record)
-    if record.status is Status.SUCCEEDED:
-        reply |= page_fields(_labels(services, record), start, limit)
-    return reply
+    return reply if rows is None else reply | page_fields(rows, start, limit)
 
 
-def _labels(services: Services, record: Record) -> Labels:
+def _ready_labels(
+    services: Services, record: Record, thresholds_version: int | None = None
+) -> Labels | None:
+    """The rows; None until there are any."""
+    if record.status is not Status.SUCCEEDED:
+        return None
+    return _labels(services, record, thresholds_version)
+
+
+def _labels(services: Services, record: Record, thresholds_version: int | None) -> Labels:
     job = student_job(services, record.request["student_id"])
-    return predicted_labels(record, job, store=services.store, data=services.data)
+    return predicted_labels(
+        record,
+        job,
+        store=services.store,
+        data=services.data,
+        thresholds_version=thresholds_version,
+    )

@@ -4,15 +4,16 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from app.artifacts import student_weights
 from app.deps import DEFAULT_PAGE, Cursor, Limit, Services, ServicesDep
 from app.downloads import OCTETS, send_file
 from app.errors import Problem
-from app.labels import columns_of, student_id_of, student_thresholds
+from app.labels import columns_of, student_id_of
 from app.openapi import problems
 from app.replies import json_reply, page_of
 from app.schemas import Student, StudentPage
+from app.student_files import student_weights
 from app.submit import student_job
+from app.thresholds import thresholds_of
 from workers.jobs import Kind, Record, Status
 
 router = APIRouter(prefix="/v1/students", tags=["students"])
@@ -72,28 +73,27 @@ def get_student(student_id: str, services: ServicesDep) -> Response:
 )
 @router.head("/{student_id}/weights", include_in_schema=False)
 def get_student_weights(student_id: str, request: Request, services: ServicesDep) -> Response:
-    """Its header holds classes, preprocessing and thresholds: it needs nothing else."""
-    stored = student_weights(student_job(services, student_id), services.data)
+    """It needs nothing else. Its header has the thresholds in force, and the ETag follows them."""
+    student_job(services, student_id)
+    stored = student_weights(student_id, services.data)
     if stored is None:
         raise Problem("artifact_not_found", f"the file of {student_id} is gone")
     return send_file(request, stored, data=services.data)
 
 
 def _student_reply(job: Record, services: Services) -> dict[str, Any]:
-    request = job.request
-    columns, thresholds = columns_of(job), student_thresholds(job, services.data)
-    weights = student_weights(job, services.data)
+    request, student_id = job.request, student_id_of(job.id)
+    thresholds = thresholds_of(student_id, services.data)
+    weights = student_weights(student_id, services.data)
     return {
-        "id": student_id_of(job.id),
+        "id": student_id,
         "job_id": job.id,
         "name": request["name"],
         "dataset_id": request["dataset_id"],
         "classes": request["classes"],
-        "thresholds": {
-            name: thresholds[column]
-            for name, column in zip(columns.names, columns.columns, strict=True)
-        },
-        "threshold_basis": "pseudo_f1",
+        "thresholds": {name: thresholds.values[name] for name in columns_of(job).names},
+        "threshold_basis": thresholds.basis,
+        "thresholds_version": thresholds.version,
         "student": request["config"]["student"],
         "teacher": request["config"]["teacher"],
         "preset": request["preset"],

@@ -11,12 +11,20 @@ import torch
 from PIL import Image
 
 from models.images import decode, resize, to_tensor
-from models.portable import load_student, save_student
+from models.onnx_export import onnx_bytes
+from models.portable import load_student, read_student, save_student
 from models.student import build_student
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 CLASSES = ("cat", "dog", "bus")
+
+#: Lines after which nothing but onnxruntime, numpy, Pillow and what they need can be imported.
+WITHOUT_TORCH = """
+import sys
+for name in ("torch", "torchvision", "timm", "safetensors", "onnx", "models", "workers", "app"):
+    sys.modules[name] = None
+"""
 
 
 @pytest.fixture
@@ -47,29 +55,53 @@ def away(tmp_path):
     return tmp_path
 
 
-def test_its_lines_load_a_student_and_give_the_services_scores(away):
-    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    found = subprocess.run(
-        [sys.executable, "-I", "-c", block, "photo.jpg"],
-        cwd=away,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert found.returncode == 0, found.stderr
+@pytest.fixture
+def scores(away):
+    """The service's scores of the photo."""
     student, header = load_student(away / "student.safetensors")
     side = header["preprocessing"]["side"]
     image = resize(decode((away / "photo.jpg").read_bytes(), target=side), side)
     with torch.inference_mode():
-        expected = student(student.prepare(to_tensor(image)[None])).sigmoid()[0].tolist()
-    lines = [line.split() for line in found.stdout.splitlines()]
-    assert [float(score) for score, _, _ in lines] == pytest.approx(expected, abs=1e-4)
+        return student(student.prepare(to_tensor(image)[None])).sigmoid()[0].tolist()
+
+
+def lines_about(file):
+    """The README's lines of Python that read a file of a student."""
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (block,) = [block for block in blocks if file in block]
+    return block
+
+
+def run_away(folder, program):
+    """What a program prints that knows nothing of this project."""
+    found = subprocess.run(
+        [sys.executable, "-I", "-c", program, "photo.jpg"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    return [line.split() for line in found.stdout.splitlines()]
+
+
+def check_lines(lines, scores):
+    assert [float(score) for score, _, _ in lines] == pytest.approx(scores, abs=1e-4)
     assert [(answer, name) for _, answer, name in lines] == [
         ("yes", "cat"),
         ("no", "dog"),
         ("no", "bus"),
     ]
+
+
+def test_its_lines_load_a_student_and_give_the_services_scores(away, scores):
+    check_lines(run_away(away, lines_about("student.safetensors")), scores)
+
+
+def test_its_lines_about_onnx_do_the_same_without_torch(away, scores):
+    (away / "student.onnx").write_bytes(onnx_bytes(*read_student(away / "student.safetensors")))
+
+    check_lines(run_away(away, WITHOUT_TORCH + lines_about("student.onnx")), scores)
 
 
 def test_every_path_that_it_links_is_there():

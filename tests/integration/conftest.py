@@ -1,5 +1,6 @@
 """The API as a real server on a port of its own, and a hand that does the workers' part."""
 
+import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ import uvicorn
 from safetensors.torch import save_file
 
 from app.main import create_app
+from models.headers import HEADER, onnx_metadata
+from tests.cards import card_of
 from workers.files import MANIFEST, SKIPPED, DataFolder, write_json
 from workers.jobs import Lane, Phase
 from workers.settings import Settings
@@ -23,10 +26,22 @@ from workers.store import Store
 CLASSES = ["zebra", {"name": "=ant"}, "bee; \\ honey"]
 #: What phase `check` finds: ant, bee, zebra is the canonical order.
 CLASS_ORDER = [1, 2, 0]
+#: The names of the columns.
+COLUMNS = ["=ant", "bee; \\ honey", "zebra"]
 SHARD = 2
 #: Five files, four distinct: the last has the bytes of the first.
 CONTENTS = [0, 1, 2, 3, 0]
 PATHS = ["a.jpg", "=b.jpg", "c,\n.png", "d/é.jpg", "z.jpg"]
+
+
+def student_header() -> dict[str, Any]:
+    """Of both files of a student, where columns have thresholds."""
+    return {
+        "classes": [{"name": name} for name in COLUMNS],
+        "thresholds": [0.5, None, 0.3],
+        "threshold_basis": "pseudo_f1",
+        "thresholds_version": 1,
+    }
 
 
 class RunningServer:
@@ -203,8 +218,10 @@ class Api(httpx.Client):
         self.publish(f"score-{digest}", "scores.safetensors", {"probs": probs})
 
         def make(staging: Path) -> None:
-            save_file({"w": torch.arange(1000.0)}, staging / "student.safetensors")
-            write_json(staging / "student.json", {"thresholds": [0.5, None, 0.3]})
+            metadata = {HEADER: json.dumps(student_header())}
+            save_file({"w": torch.arange(1000.0)}, staging / "student.safetensors", metadata)
+            listed = {"classes": COLUMNS, "thresholds": [0.5, None, 0.3]}
+            write_json(staging / "student.json", {**listed, "threshold_basis": "pseudo_f1"})
 
         self.folder.produce_at(self.folder.student(f"stu_{digest}"), make, nonce="n0")
         facts = {"student_id": f"stu_{digest}", "metrics": {"selected_epoch": 1}}
@@ -215,8 +232,10 @@ class Api(httpx.Client):
         name = f"export-{job_id.removeprefix('job_')}"
 
         def make(staging: Path) -> None:
-            for file in ("student.onnx", "model-card.md", "model-card.json"):
-                (staging / file).write_text(f"{{}} {file}")
+            network = b"\x08\x08" + onnx_metadata(json.dumps(student_header()))
+            (staging / "student.onnx").write_bytes(network)
+            write_json(staging / "model-card.json", card_of(*COLUMNS))
+            (staging / "model-card.md").write_text("# As exported")
 
         self.folder.produce(name, make, nonce="n0")
         self.store.redis.hset(f"ccd:outputs:{job_id}", "export/000000", name)

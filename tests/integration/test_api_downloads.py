@@ -57,7 +57,7 @@ def test_what_the_export_leaves_keeps_its_name(api):
         "model-card.json": "application/json",
     }
     card = api.get(f"/v1/jobs/{job_id}/artifacts/model-card.md")
-    assert card.text == "{} model-card.md"
+    assert card.text == "# As exported"
 
 
 def test_every_artifact_is_what_its_entry_says(api):

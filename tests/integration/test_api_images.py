@@ -17,7 +17,8 @@ def test_an_image_is_the_file_that_was_registered(api):
     found = image(api, job_id, "img_3").json()
 
     listed = api.get(f"/v1/datasets/{api.store.get(job_id).request['dataset_id']}/images").json()
-    assert found == {**listed["data"][3], "scores": {}, "labels": {}, "views": None}
+    nothing_yet = {"scores": {}, "labels": {}, "thresholds_version": None, "views": None}
+    assert found == {**listed["data"][3], **nothing_yet}
     assert (found["path"], found["width"], found["height"]) == ("d/é.jpg", 20, 10)
 
 

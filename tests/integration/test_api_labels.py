@@ -177,8 +177,8 @@ def test_csv_is_safe_in_a_spreadsheet(api):
 
     header, *rows = csv.reader(io.StringIO(reply.text, newline=""))
     assert reply.headers["content-type"].startswith("text/csv")
-    assert header == ["image_id", "path", "labels", "zebra", "'=ant", BEE]
-    assert rows[0] == ["img_0", "a.jpg", "zebra;=ant", "0.9", "0.9", "0.1"]
+    assert header == ["image_id", "path", "labels", "thresholds_version", "zebra", "'=ant", BEE]
+    assert rows[0] == ["img_0", "a.jpg", "zebra;=ant", "1", "0.9", "0.9", "0.1"]
     assert rows[1][1] == "'=b.jpg"
     assert rows[2][1] == "c,\n.png"
     assert len(rows) == 5

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.conditional import best_type, byte_range, is_unchanged, wait_seconds
+from app.conditional import best_type, byte_range, is_unchanged, matches, wait_seconds
 from app.errors import Problem
 
 OFFERED = ["application/json", "application/x-ndjson", "text/csv"]
@@ -78,3 +78,11 @@ def test_a_range_lies_in_the_file_or_is_refused(size, first, last):
 def test_no_range_fits_an_empty_file():
     with pytest.raises(Problem, match="0 bytes"):
         byte_range("bytes=-5", None, etag='"x"', size=0)
+
+
+@pytest.mark.parametrize(
+    ("if_match", "may"),
+    [('"a"', True), ('"b", "a"', True), ("*", True), ('"b"', False), ('W/"a"', False), ("", False)],
+)
+def test_a_change_needs_the_very_version_that_it_names(if_match, may):
+    assert matches(if_match, '"a"') is may

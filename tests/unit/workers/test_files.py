@@ -82,6 +82,21 @@ def test_the_same_inputs_are_sealed_with_the_same_bytes(folder, tmp_path, publis
     assert seals[0] == seals[1]
 
 
+def test_publishing_tells_whose_folder_is_there_now(folder):
+    final, told = folder.phase("embed-1"), []
+    for nonce in ("n1", "n2"):
+        with folder.staging(nonce) as staging:
+            write_two_files(staging)
+            told.append(folder.publish(staging, final))
+    (final / "features.bin").write_bytes(b"damaged!")
+    with folder.staging("n3") as staging:
+        write_two_files(staging)
+        told.append(fresh(folder).publish(staging, final))
+
+    assert told == [True, False, True]
+    assert fresh(folder).is_complete(final)
+
+
 def test_a_folder_that_is_there_is_not_made_again(folder, published):
     assert folder.produce("embed-1", never, nonce="n2") == "embed-1"
 

@@ -2,54 +2,19 @@
 
 import pytest
 
+from tests.cards import card_of
 from workers import model_card
 from workers.model_card import markdown, teacher_licence, text, with_thresholds
 
-CARD = {
-    "student": "resnet18",
-    "parameters": 11_000_000,
-    "preprocessing": {"side": 224},
-    "classes": [
-        {"name": "cat", "prompts": [], "bias": {"factor": 0.71, "images": 12}},
-        {
-            "name": "<b>|dog|*",
-            "prompts": ["a {}", "the {}"],
-            "bias": {"factor": 1.0, "images": 0},
-        },
-    ],
-    "metrics": None,
-    "metrics_note": model_card.NOT_MEASURED,
-    "failure_modes": list(model_card.FAILURE_MODES),
-    "config": {"alpha": 0.4, "templates": ["a photo of the {}"]},
-    "data": {"images_digest": "abc", "accepted": 1200, "distinct": 1100, "formats": {"JPEG": 1200}},
-    "teacher": {"name": "bundled:tiny", "digest": "def", "licence": "free"},
-    "starts_from": "imagenet weights",
-    "training": {"selected_epoch": 3},
-    "warnings": [{"code": "never_top_1", "message": "no image has '<b>|dog|*' first"}],
-    "code": {
-        "version": "0.1.0",
-        "fingerprint": {
-            "method": 1,
-            "torch": "2",
-            "torchvision": "0",
-            "machine": "x86_64",
-            "device": "cpu",
-            "threads": 2,
-        },
-    },
-    "onnx": {
-        "reason": None,
-        "largest_difference": 2.4e-7,
-        "images": 16,
-        "batch_sizes": [1, 5, 16],
-        "onnxruntime": "1.0",
-    },
-}
+DOG = "<b>|dog|*"
+WARNING = {"code": "never_top_1", "message": f"no image has {DOG!r} first"}
+CARD = card_of("cat", DOG, warnings=[WARNING])
+CARD["classes"][1] |= {"prompts": ["a {}", "the {}"], "bias": {"factor": 1.0, "images": 0}}
 
 
 @pytest.fixture
 def card():
-    values = {"cat": 0.25, "<b>|dog|*": None}
+    values = {"cat": 0.25, DOG: None}
     return with_thresholds(CARD, values, basis="pseudo_f1", version=1)
 
 
@@ -64,7 +29,7 @@ def test_the_class_table_holds_threshold_and_bias(card):
     table = rows(markdown(card), "Classes")
 
     assert table[0] == ["class", "prompts", "threshold", "bias factor", "images behind it"]
-    assert table[2] == ["cat", "", "0.25", "0.71", "12"]
+    assert table[2] == ["cat", "", "0.25", "0.5", "12"]
     assert table[3][1:] == ["a {}; the {}", "never applies", "1", "0"]
 
 
@@ -78,6 +43,16 @@ def test_a_class_name_is_text_and_never_markup(card):
 
 def test_without_truth_the_card_says_that_nothing_was_measured(card):
     assert model_card.NOT_MEASURED in markdown(card)
+
+
+def test_what_was_measured_is_a_table(card):
+    values = {"cat": 0.1, DOG: 0.2}
+    measured = with_thresholds(
+        card, values, basis="tuned", version=2, metrics={"mAP": 0.71234567, "CF1": 0.5}
+    )
+
+    assert rows(markdown(measured), "Quality")[2:] == [["mAP", "0.712346"], ["CF1", "0.5"]]
+    assert measured["metrics_note"] is None
 
 
 def test_failure_modes_and_the_jobs_own_warnings_are_listed(card):
@@ -98,11 +73,12 @@ def test_the_onnx_check_is_written_down(card):
 
 
 def test_other_thresholds_change_the_table_and_its_basis_alone(card):
-    other = with_thresholds(card, {"cat": None, "<b>|dog|*": 0.5}, basis="manual", version=2)
+    other = with_thresholds(card, {"cat": None, DOG: 0.5}, basis="manual", version=2)
 
     assert [entry["threshold"] for entry in other["classes"]] == [None, 0.5]
     assert other["thresholds"] == {"version": 2, "basis": "manual", "meaning": "set by hand"}
-    assert {**other, "classes": 0, "thresholds": 0} == {**card, "classes": 0, "thresholds": 0}
+    changed = {name for name in card if other[name] != card[name]}
+    assert changed == {"classes", "thresholds", "metrics_note"}
     assert "version 2: set by hand (`manual`)" in markdown(other)
 
 

@@ -1,0 +1,138 @@
+"""The thresholds of a student, version by version."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Response
+
+from app.conditional import is_unchanged, matches
+from app.deps import DEFAULT_PAGE, Cursor, Limit, Services, ServicesDep
+from app.labels import columns_of
+from app.openapi import problems
+from app.replies import json_reply, read_cursor, write_cursor
+from app.schemas import ThresholdsPage, ThresholdsReply, ThresholdsUpdate
+from app.student_files import exports_folder
+from app.submit import student_job
+from app.thresholds import (
+    changed,
+    etag_of,
+    now,
+    thresholds_of,
+    thresholds_reply,
+    wanted_thresholds,
+)
+from workers.jobs import Record
+from workers.thresholds import Thresholds, ThresholdsVersion, VersionTaken, add_version, versions
+
+router = APIRouter(prefix="/v1/students/{student_id}/thresholds", tags=["students"])
+
+
+@router.get(
+    "",
+    operation_id="get_thresholds",
+    summary="Get the thresholds of a student",
+    response_model=ThresholdsReply,
+    responses=problems("student_not_found", "artifact_corrupt"),
+)
+def get_thresholds(
+    student_id: str,
+    services: ServicesDep,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Those in force. The ETag is what a change names in If-Match."""
+    job = student_job(services, student_id)
+    current = thresholds_of(student_id, services.data)
+    if is_unchanged(if_none_match, etag_of(current)):
+        return Response(status_code=304, headers=_headers(current))
+    return _reply(job, current)
+
+
+@router.get(
+    "/versions",
+    operation_id="list_thresholds_versions",
+    summary="List all thresholds that a student had, newest first",
+    response_model=ThresholdsPage,
+    responses=problems("student_not_found", "artifact_corrupt"),
+)
+def list_thresholds_versions(
+    student_id: str, services: ServicesDep, limit: Limit = DEFAULT_PAGE, cursor: Cursor = None
+) -> Response:
+    """No version is ever changed or deleted; the first is what the job itself found."""
+    job = student_job(services, student_id)
+    names, start = columns_of(job).names, read_cursor(cursor)
+    numbers = list(versions(services.data, student_id))
+    page = numbers[start : start + limit]
+    found = [thresholds_of(student_id, services.data, number) for number in page]
+    has_more = start + limit < len(numbers)
+    return json_reply(
+        {
+            "data": [thresholds_reply(one, names, job.finished_at) for one in found],
+            "next_cursor": write_cursor(start + limit) if has_more else None,
+        }
+    )
+
+
+@router.put(
+    "",
+    operation_id="change_thresholds",
+    summary="Change the thresholds of a student",
+    response_model=ThresholdsReply,
+    responses=problems(
+        "student_not_found",
+        "thresholds_changed",
+        "malformed_request",
+        "body_too_large",
+        "unsupported_media_type",
+        "artifact_corrupt",
+        "disk_full",
+    ),
+)
+def change_thresholds(
+    student_id: str,
+    body: ThresholdsUpdate,
+    services: ServicesDep,
+    if_match: Annotated[
+        str | None, Header(description="The ETag of the thresholds that the change is based on.")
+    ] = None,
+) -> Response:
+    """Labels follow at once, those of predictions too; nothing runs again.
+
+    With If-Match a change that somebody else made meanwhile is answered with 412; without it the
+    change goes on top of whatever is in force. Either way the earlier versions stay.
+    """
+    job = student_job(services, student_id)
+    wanted = wanted_thresholds(body, student_id, columns_of(job).names, services.data)
+    while True:
+        current = thresholds_of(student_id, services.data)
+        if if_match is not None and not matches(if_match, etag_of(current)):
+            raise changed(student_id, current)
+        try:
+            return _reply(job, _add(services, job, student_id, wanted, current))
+        except VersionTaken:
+            continue
+
+
+def _add(
+    services: Services,
+    job: Record,
+    student_id: str,
+    wanted: Thresholds,
+    current: ThresholdsVersion,
+) -> ThresholdsVersion:
+    return add_version(
+        services.data,
+        student_id,
+        wanted,
+        after=current.version,
+        now=now(),
+        exports=exports_folder(services.store.outputs(job.id), services.data),
+    )
+
+
+def _reply(job: Record, version: ThresholdsVersion) -> Response:
+    names = columns_of(job).names
+    content = thresholds_reply(version, names, job.finished_at)
+    return json_reply(content, headers=_headers(version))
+
+
+def _headers(version: ThresholdsVersion) -> dict[str, str]:
+    return {"ETag": etag_of(version), "Cache-Control": "private, no-cache"}
