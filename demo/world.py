@@ -3,22 +3,24 @@
 import argparse
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from demo.catalogue import CLASSES, DISTRACTORS, TARGETS, THEMES, Theme
 from demo.pen import Random, between
-from demo.places import paint_place
+from demo.places import SIDE, paint_place
 from demo.stage import Thing, litter, photograph, put_thing
 
 __all__ = [
     "CLASSES",
     "DEMO_SEED",
     "EVALUATION_SEEDS",
+    "INSTANCES",
     "TEACHER_SEEDS",
     "TUNING_SEEDS",
     "WORLD",
@@ -26,6 +28,7 @@ __all__ = [
     "Thing",
     "WorldSettings",
     "draw_scene",
+    "instances",
     "write_world",
 ]
 
@@ -50,6 +53,9 @@ class WorldSettings:
 
 
 WORLD = WorldSettings()
+
+#: The truth of a folder of scenes in the format of COCO.
+INSTANCES = "instances.json"
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,7 @@ def draw_scene(seed: int, index: int, settings: WorldSettings = WORLD) -> Scene:
 
 def write_world(
     folder: Path, *, count: int, seed: int, start: int = 0, settings: WorldSettings = WORLD
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Write scenes `start` to `start + count` as JPEG files, and what is true in `truth.json`.
 
     Returns:
@@ -106,7 +112,7 @@ def write_world(
         `place`, `labels`, and `targets` and `distractors` with their boxes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    images: dict[str, object] = {}
+    images: dict[str, Any] = {}
     for index in range(start, start + count):
         scene = draw_scene(seed, index, settings)
         name = f"scene_{index:06d}.jpg"
@@ -120,6 +126,34 @@ def write_world(
     truth = {"seed": seed, "classes": list(CLASSES), "images": images}
     (folder / "truth.json").write_text(json.dumps(truth, indent=1) + "\n")
     return truth
+
+
+def instances(truth: Mapping[str, Any]) -> dict[str, Any]:
+    """What `write_world` returns as COCO writes it: images, annotations with boxes, categories."""
+    ids = {name: position for position, name in enumerate(truth["classes"], 1)}
+    images = [
+        {"id": number, "file_name": name, "width": SIDE, "height": SIDE}
+        for number, name in enumerate(truth["images"], 1)
+    ]
+    things = [
+        (number, target)
+        for number, facts in enumerate(truth["images"].values(), 1)
+        for target in facts["targets"]
+    ]
+    annotations = [
+        {
+            "id": position,
+            "image_id": number,
+            "category_id": ids[target["name"]],
+            "bbox": [x0, y0, x1 - x0, y1 - y0],
+            "area": (x1 - x0) * (y1 - y0),
+            "iscrowd": 0,
+        }
+        for position, (number, target) in enumerate(things, 1)
+        for x0, y0, x1, y1 in [target["box"]]
+    ]
+    categories = [{"id": id, "name": name} for name, id in ids.items()]
+    return {"images": images, "annotations": annotations, "categories": categories}
 
 
 def _facts(things: Sequence[Thing]) -> list[dict[str, object]]:
@@ -151,13 +185,21 @@ def _choose(
 
 
 def main() -> None:
-    """Command line: `python -m demo.world OUT --count N --seed S`."""
+    """Command line: `python -m demo.world OUT --count N --seed S`.
+
+    Beside the scenes lie `truth.json`, with everything that is true, and `instances.json`, the
+    labels and boxes as COCO writes them.
+    """
     parser = argparse.ArgumentParser(description="Draw a world of scenes with known labels.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=DEMO_SEED)
+    parser.add_argument("--start", type=int, default=0, help="number of the first scene")
     arguments = parser.parse_args()
-    write_world(arguments.folder, count=arguments.count, seed=arguments.seed)
+    truth = write_world(
+        arguments.folder, count=arguments.count, seed=arguments.seed, start=arguments.start
+    )
+    (arguments.folder / INSTANCES).write_text(json.dumps(instances(truth)) + "\n")
 
 
 if __name__ == "__main__":

@@ -10,13 +10,17 @@ from demo.world import (
     CLASSES,
     DEMO_SEED,
     EVALUATION_SEEDS,
+    INSTANCES,
     TEACHER_SEEDS,
     TUNING_SEEDS,
     WORLD,
     WorldSettings,
     draw_scene,
+    instances,
+    main,
     write_world,
 )
+from workers.truth.read import read_truth
 
 SEED = 7
 
@@ -154,3 +158,28 @@ def test_a_written_world_can_be_read_back(tmp_path):
         assert facts["targets"] == [
             {"name": thing.name, "box": list(thing.box)} for thing in scene.targets
         ]
+
+
+def test_instances_tell_labels_and_boxes_as_coco_does(tmp_path):
+    told = write_world(tmp_path, count=12, seed=SEED)
+    (tmp_path / INSTANCES).write_text(json.dumps(instances(told)))
+
+    truth = read_truth(tmp_path / INSTANCES)
+
+    assert truth.classes == CLASSES
+    assert list(truth.images) == list(told["images"])
+    for name, facts in told["images"].items():
+        assert truth.images[name].labels == set(facts["labels"])
+        boxes = [(box.name, list(box.xyxy)) for box in truth.images[name].boxes]
+        assert boxes == [(thing["name"], thing["box"]) for thing in facts["targets"]]
+
+
+def test_the_command_line_writes_scenes_and_both_truths(tmp_path, monkeypatch):
+    command = ["world", str(tmp_path / "out"), "--count", "2", "--start", "5", "--seed", "7"]
+    monkeypatch.setattr("sys.argv", command)
+
+    main()
+
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == ["instances.json", "scene_000005.jpg", "scene_000006.jpg", "truth.json"]
+    assert (tmp_path / "out" / "scene_000005.jpg").read_bytes() == draw_scene(7, 5).jpeg()
