@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -44,6 +45,13 @@ LOCALIZE_BATCH = 8
 
 #: Told after every batch how many images of the work are done; may raise to end it there.
 OnBatch = Callable[[int], None]
+
+#: xyxy in pixels of the upright image, right and bottom exclusive.
+Box = tuple[int, int, int, int]
+
+#: Indices of images and the images -> for each the boxes to look into, each with the class it is
+#: about.
+Propose = Callable[[Sequence[int], Sequence[Image.Image]], list[list[tuple[int, Box]]]]
 
 
 class Classifier(Protocol):
@@ -312,23 +320,48 @@ def localize(
     threads: int,
     on_batch: OnBatch = ignore,
 ) -> LocalViews:
-    """The student's CAMs choose boxes on the images at `indices`; the teacher looks into them.
+    """The student's CAMs choose boxes on the images at `indices`; the teacher looks into them."""
+    student.eval()
+    return look_closer(
+        teacher,
+        names,
+        files,
+        indices,
+        lambda _, images: _propose(student, images, threshold, config),
+        batch_size=config.teacher_batch,
+        threads=threads,
+        on_batch=on_batch,
+    )
+
+
+@torch.inference_mode()
+def look_closer(
+    teacher: Teacher,
+    names: Names,
+    files: ImageFiles,
+    indices: Sequence[int],
+    propose: Propose,
+    *,
+    batch_size: int,
+    threads: int,
+    on_batch: OnBatch = ignore,
+) -> LocalViews:
+    """The teacher looks into the boxes that `propose` gives for the images at `indices`.
 
     Two classes of an image that share a box share one view: no view is embedded twice.
     Crops are cut from the upright original by a thread pool while the teacher encodes the ones
     before them.
     """
-    student.eval()
-    boxes: list[tuple[int, int, int, int]] = []
+    boxes: list[Box] = []
     classes: list[int] = []
     view_of_pair: list[int] = []
     offsets = [0]
     with ThreadPoolExecutor(threads) as pool:
-        encoder = _ViewEncoder(teacher, names, config.teacher_batch)
-        for images in _batched(originals(files, indices, threads=threads), LOCALIZE_BATCH):
-            proposals = _propose(student, images, threshold, config)
-            for image, found in zip(images, proposals, strict=True):
-                view_of_box: dict[tuple[int, int, int, int], int] = {}
+        encoder = _ViewEncoder(teacher, names, batch_size)
+        for batch in _batched(originals(files, indices, threads=threads), LOCALIZE_BATCH):
+            numbers, images = [number for number, _ in batch], [image for _, image in batch]
+            for image, found in zip(images, propose(numbers, images), strict=True):
+                view_of_box: dict[Box, int] = {}
                 for class_index, box in found:
                     if box not in view_of_box:
                         view_of_box[box] = encoder.add(
@@ -386,8 +419,8 @@ class _ViewEncoder:
 
 
 def _propose(
-    student: Student, images: list[Image.Image], threshold: float, config: DistillConfig
-) -> list[list[tuple[int, tuple[int, int, int, int]]]]:
+    student: Student, images: Sequence[Image.Image], threshold: float, config: DistillConfig
+) -> list[list[tuple[int, Box]]]:
     """For each image its (class, box) pairs: classes over the threshold whose CAM has a peak."""
     device = next(student.parameters()).device
     squashed = torch.stack([to_tensor(resize(image, config.cam_size)) for image in images])
@@ -400,7 +433,7 @@ def _propose(
         threshold=config.cam_threshold,
         margin=config.box_margin,
     )
-    proposals: list[list[tuple[int, tuple[int, int, int, int]]]] = [[] for _ in images]
+    proposals: list[list[tuple[int, Box]]] = [[] for _ in images]
     rows = zip(image_index.tolist(), class_index.tolist(), boxes.cpu(), found.tolist(), strict=True)
     for image, class_, box, has_peak in rows:
         if has_peak:
@@ -409,18 +442,14 @@ def _propose(
     return proposals
 
 
-def _cut(image: Image.Image, box: tuple[int, int, int, int], side: int) -> Tensor:
+def _cut(image: Image.Image, box: Box, side: int) -> Tensor:
     return to_tensor(crop_resize(image, box, side))
 
 
-def _batched(images: Iterator[tuple[int, Image.Image]], size: int) -> Iterator[list[Image.Image]]:
-    batch: list[Image.Image] = []
-    for _, image in images:
-        batch.append(image)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
+def _batched(
+    images: Iterator[tuple[int, Image.Image]], size: int
+) -> Iterator[list[tuple[int, Image.Image]]]:
+    while batch := list(islice(images, size)):
         yield batch
 
 
