@@ -1,10 +1,12 @@
-"""The command line: ccd serve, api, worker, run."""
+"""The command line: ccd serve, api, worker, run, reproduce."""
 
 import ipaddress
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -165,6 +167,15 @@ def run(
     raise typer.Exit(run_order(order, _settings(), Console()))
 
 
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def reproduce(context: typer.Context) -> NoReturn:
+    """Run the paper's experiments: views, ablation, alpha, headline; each has --help."""
+    _become("workers.experiments.main", context.args)
+
+
 def main() -> None:
     """The console script `ccd`."""
     app()
@@ -181,6 +192,13 @@ def _settings(**environment: str | Path | None) -> Settings:
             for wrong in error.errors()
         ]
         _fail("; ".join(lines), code=2)
+
+
+def _become(module: str, arguments: Sequence[str]) -> NoReturn:
+    """Go on as a program of the heavy half, which this process does not import."""
+    if find_spec("torch") is None:
+        _fail("torch is not installed here; install the extra `worker`", code=2)
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 - as it says
 
 
 def _need_redis(settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""The baseline: labels from a grid of tiles, as CDUL starts from (docs/method.md 19)."""
+"""The baseline: labels from a grid of tiles, as CDUL starts from (docs/method.md 20)."""
 
 from __future__ import annotations
 

@@ -108,16 +108,22 @@ def nus_concepts(count=81):
     return ["animal", "sky", *(f"concept{i}" for i in range(count - 2))]
 
 
-def write_nus_wide(root, *, concepts=None, splits=("", "train", "test"), positives=None):
-    """The list files of NUS-WIDE; `positives` maps a concept to images of `NUS_IMAGES`."""
+def write_nus_wide(
+    root, *, concepts=None, splits=("", "train", "test"), positives=None, images_of=None
+):
+    """The list files of NUS-WIDE; `positives` maps a concept to images.
+
+    `images_of` has the images of `train` and `test`, `NUS_IMAGES` unless given.
+    """
     concepts, positives = concepts or nus_concepts(), positives or {}
-    every = [*NUS_IMAGES["train"], *NUS_IMAGES["test"]]
+    images_of = images_of or NUS_IMAGES
+    every = [*images_of["train"], *images_of["test"]]
     for folder in ("ImageList", "ConceptsList", "Groundtruth/AllLabels"):
         (root / folder).mkdir(parents=True)
     (root / "Groundtruth" / "TrainTestLabels").mkdir()
     (root / "ConceptsList" / "Concepts81.txt").write_text("\n".join(concepts) + "\n")
     for split in splits:
-        images = NUS_IMAGES[split] if split else every
+        images = images_of[split] if split else every
         name, tail = split.capitalize(), f"_{split.capitalize()}" if split else ""
         list_name = f"{name}Imagelist.txt" if split else "Imagelist.txt"
         (root / "ImageList" / list_name).write_text("\r\n".join(images) + "\r\n")

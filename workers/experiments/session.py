@@ -1,0 +1,199 @@
+"""One experiment from the order to its files: every seed in turn, all on one teacher."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torchvision
+
+from models import distill
+from models.config import METHOD_VERSION
+from models.teacher import Teacher
+from workers.experiments.inputs import Labelled, choose_classes, read_set
+from workers.experiments.lab import Lab
+from workers.experiments.orders import Order, Source
+from workers.experiments.outcome import Figures, Outcome, by_seed
+from workers.experiments.plots import plot
+from workers.experiments.report import write_files
+from workers.experiments.work import Say, Work
+
+
+class Experiment(Protocol):
+    """A module of this package that measures something on a `Lab`."""
+
+    @property
+    def NAME(self) -> str:  # noqa: N802 - modules have it as a constant
+        """Of the files it writes."""
+
+    @property
+    def PUBLISHED(self) -> Mapping[str, Mapping[str, float]]:  # noqa: N802 - as above
+        """Group of figures -> name -> figure of the literature."""
+
+    def run(self, lab: Lab) -> Figures:
+        """The figures of one seed."""
+
+    def notes(self, lab: Lab) -> list[str]:
+        """What a reader has to know beside the figures."""
+
+
+def reproduce(experiment: Experiment, order: Order, *, say: Say) -> Outcome:
+    """Run an experiment for every seed, and write its files after each.
+
+    Raises:
+        NotUsable: images or truth do not do for it.
+        TruthError: the truth cannot be read.
+        TeacherError: the teacher cannot be had.
+    """
+    session = Session(order, say)
+    draws = find_spec("matplotlib") is not None
+    if not draws:
+        say("matplotlib is not installed (extra `research`): no plots are drawn")
+    found: list[Figures] = []
+    for seed in order.seeds:
+        say(f"seed {seed}")
+        found.append(experiment.run(session.lab(seed)))
+        outcome = session.outcome(experiment, found)
+        paths = write_files(outcome, order.out)
+        paths += plot(outcome, order.out) if draws else []
+    say(f"{session.work.seconds():.0f} s of work, {len(session.work.made)} pieces made now")
+    say("wrote " + ", ".join(str(path) for path in paths))
+    return outcome
+
+
+class Session:
+    """What the seeds of an experiment share: teacher, work folder, images that all have."""
+
+    def __init__(self, order: Order, say: Say) -> None:
+        self._order, self._say = order, say
+        self.work = Work(order.work, self._fingerprint(), say)
+        self._labs: list[Lab] = []
+        self._sets: dict[tuple[Source, ...], list[Labelled]] = {}
+
+    def lab(self, seed: int) -> Lab:
+        """The method taken apart, for one seed."""
+        order = self._order
+        train, held_out = self._images(seed)
+        lab = Lab(
+            train,
+            held_out,
+            replace(order.config, seed=seed),
+            teacher=self._teacher,
+            work=self.work,
+            name=f"seed {seed}",
+            threads=order.threads,
+            device=self._device,
+            weights_dir=order.weights,
+        )
+        self._labs.append(lab)
+        return lab
+
+    def outcome(self, experiment: Experiment, found: Sequence[Figures]) -> Outcome:
+        """What is known after the seeds so far."""
+        order, lab = self._order, self._labs[-1]
+        config = order.config.to_dict()
+        del config["seed"]
+        return Outcome(
+            experiment=experiment.NAME,
+            command=order.command,
+            commit=commit(),
+            hardware=self._hardware(),
+            seconds=round(self.work.seconds(), 1),
+            preset=order.preset,
+            config=config,
+            data={
+                "images": len(lab.train.files),
+                "held out": len(lab.held_out.files) if order.held_out else 0,
+                "classes": len(lab.train.classes),
+            },
+            seeds=list(order.seeds[: len(found)]),
+            figures=by_seed(found),
+            published=experiment.PUBLISHED,
+            notes=experiment.notes(lab),
+        )
+
+    @cached_property
+    def _device(self) -> torch.device:
+        if self._order.device != "auto":
+            return torch.device(self._order.device)
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    @cached_property
+    def _teacher(self) -> Teacher:
+        return distill.load_teacher_of(
+            self._order.config, device=self._device, weights_dir=self._order.weights
+        )
+
+    def _images(self, seed: int) -> tuple[Labelled, Labelled]:
+        """Training and held-out images of a seed, read once if all seeds have the same."""
+        order = self._order
+        asked = order.train, order.held_out or order.train
+        sources = tuple(source.at(seed) for source in dict.fromkeys(asked))
+        if sources not in self._sets:
+            truths = [source.read() for source in sources]
+            classes = choose_classes(order.classes, truths)
+            self._sets = {
+                sources: [
+                    read_set(
+                        Path(source.folder),
+                        truth,
+                        classes,
+                        work=self.work,
+                        threads=order.threads,
+                    )
+                    for source, truth in zip(sources, truths, strict=True)
+                ]
+            }
+        sets = self._sets[sources]
+        return sets[0], sets[-1]
+
+    def _fingerprint(self) -> dict[str, Any]:
+        return {
+            "method": METHOD_VERSION,
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "machine": platform.machine(),
+            "device": self._device_name(),
+            "threads": self._order.threads,
+        }
+
+    def _hardware(self) -> dict[str, Any]:
+        return {
+            "processor": processor(),
+            "device": self._device_name(),
+            "threads": self._order.threads,
+            "torch": torch.__version__,
+        }
+
+    def _device_name(self) -> str:
+        device = self._device
+        return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def commit() -> str:
+    """The commit of this code, or its version where it does not lie in a repository."""
+    folder = Path(__file__).parent
+    asked = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=7"]
+    try:
+        found = subprocess.run(asked, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return f"version {version('ccd-service')}"
+    return found.stdout.strip()
+
+
+def processor() -> str:
+    """The machine's processor, as the system calls it, and its cores."""
+    cpu_info = Path("/proc/cpuinfo")
+    lines = cpu_info.read_text().splitlines() if cpu_info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name}, {os.cpu_count()} cores"

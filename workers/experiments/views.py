@@ -1,0 +1,101 @@
+"""Experiment `views`: what the teacher's labels are worth by where it looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from models.distill import Box, LocalViews
+from workers.experiments.inputs import NotUsable
+from workers.experiments.lab import Lab
+from workers.experiments.outcome import Figures
+from workers.experiments.strategies import (
+    around_true_boxes,
+    boxes_of,
+    boxes_seen,
+    closeness,
+    crops_on_target,
+    random_boxes,
+    true_boxes,
+)
+
+NAME = "views"
+
+WHOLE = "whole view"
+AROUND, TRUE, RANDOM = "around the true boxes", "true boxes only", "random boxes"
+GRID, CAM = "3x3 grid", "CAM-guided"
+KINDS = (AROUND, TRUE, RANDOM, GRID, CAM)
+
+#: Groups of figures.
+ALONE = "labels from the local views alone, mAP"
+AVERAGED = "mean of whole view and local views, mAP"
+SEEN = "true boxes whose middle is in a view, %"
+CLOSE = "part of its best view that a true box fills, %"
+ON_TARGET = "crops of a present class on an object of it, %"
+COUNT = "views of an image"
+
+#: VOC 2012, the paper's figure 3; of its other bars no figures are known.
+PUBLISHED = {AVERAGED: {AROUND: 87.6, GRID: 86.4}}
+
+
+def run(lab: Lab) -> Figures:
+    """The figures of one seed, on the training images.
+
+    Raises:
+        NotUsable: the truth has no boxes.
+    """
+    images = lab.train
+    if not images.has_boxes:
+        raise NotUsable(
+            "views needs true boxes and the truth has none; give Pascal VOC, COCO or JSONL "
+            "with boxes"
+        )
+    whole = lab.debiased.probs
+    figures: Figures = {
+        ALONE: {WHOLE: images.points(whole)},
+        AVERAGED: {WHOLE: images.points(whole)},
+        SEEN: {},
+        CLOSE: {},
+        COUNT: {},
+        ON_TARGET: {},
+    }
+    for kind, views in _views(lab).items():
+        _measure(figures, kind, views(), lab, whole)
+    warm = lab.warm_up(lab.debiased.labels, what="debiased labels")
+    figures[ON_TARGET][CAM] = crops_on_target(images, lab.local_views(warm))
+    return figures
+
+
+def notes(_lab: Lab) -> list[str]:
+    """What a reader has to know beside the figures."""
+    return []
+
+
+def _views(lab: Lab) -> dict[str, Callable[[], LocalViews]]:
+    """How the views of each kind are come by."""
+    images, seed = lab.train, lab.config.seed
+
+    def look(boxes: list[list[Box]], kind: str) -> LocalViews:
+        return lab.look(images, boxes, what=kind)
+
+    def cam() -> LocalViews:
+        return lab.local_views(lab.warm_up(lab.debiased.labels, what="debiased labels"))
+
+    return {
+        AROUND: lambda: look(around_true_boxes(images, seed=seed), AROUND),
+        TRUE: lambda: look(true_boxes(images), TRUE),
+        RANDOM: lambda: look(random_boxes(images, seed=seed), RANDOM),
+        GRID: lambda: lab.tiles(images),
+        CAM: cam,
+    }
+
+
+def _measure(figures: Figures, kind: str, views: LocalViews, lab: Lab, whole: Tensor) -> None:
+    """Put the figures of one kind of views into each group."""
+    images, boxes = lab.train, boxes_of(views)
+    figures[ALONE][kind] = images.points(views.local_probs)
+    figures[AVERAGED][kind] = images.points((whole + views.local_probs) / 2)
+    figures[SEEN][kind] = boxes_seen(images, boxes)
+    figures[CLOSE][kind] = closeness(images, boxes)
+    figures[COUNT][kind] = sum(map(len, boxes)) / len(boxes)
