@@ -12,6 +12,7 @@ from app.downloads import StoredFile, stored_file
 from app.errors import KINDS, RETRY_AFTER_SECONDS, Problem, invalid, shown
 from app.images import image_of
 from app.labels import columns_of, student_id_of
+from app.middleware import current_request_id
 from app.student_files import original_weights
 from app.text import same_key
 from workers.cams import Cam, CamCache, CamFormat, fitted
@@ -94,6 +95,7 @@ class WantedCam:
             phases=[RENDER],
             priority=PRIORITY,
             keep_seconds=KEEP_SECONDS,
+            request_id=current_request_id(),
         )
         self.services.ring(RENDER.lane)
         return record

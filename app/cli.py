@@ -92,7 +92,7 @@ def api(
     from workers import log
 
     settings = _settings(CCD_HOST=host)
-    log.configure(settings.log_format)
+    log.configure(settings.log_format, private=settings.allowed_roots)
     _need_redis(settings)
     try:
         if fd is None:

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from app import openapi
 from app.deps import Services
 from app.errors import add_error_handlers
-from app.middleware import BodyCap, RequestId
+from app.middleware import AccessLog, BodyCap, RequestId
 from app.routes import (
     artifacts,
     datasets,
@@ -54,6 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
     add_error_handlers(app)
     # The last one added is the outermost.
     app.add_middleware(BodyCap)
+    app.add_middleware(AccessLog)
     app.add_middleware(RequestId)
     app.add_middleware(SecurityHeaders)
     openapi.describe(app, DatasetCreate, PredictionCreate)

@@ -1,7 +1,8 @@
-"""What wraps every request: its id, the last answer to an unknown error, the body's cap."""
+"""What wraps every request: its id, its line in the log, the last answer, the body's cap."""
 
 import re
 import secrets
+import time
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -14,6 +15,8 @@ log = structlog.get_logger()
 
 #: A JSON body may have this many bytes.
 MAX_BODY_BYTES = 1 << 20
+#: Other methods are one to the log and to the metrics: a client may send any word.
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 #: An id that a client sends is taken over if it looks like this.
 CLIENT_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -46,11 +49,42 @@ class RequestId:
             try:
                 await self._app(scope, receive, send_with_id)
             except Exception:
-                log.exception("request.failed", method=scope["method"], path=scope["path"])
+                log.exception("request.failed")
                 if started:
                     raise  # the client sees a broken answer, as it must
                 problem = Problem("internal_error", f"the service's log knows it as {request_id}")
                 await problem_response(problem, request_id)(scope, receive, send_with_id)
+
+
+class AccessLog:
+    """Writes a line of the log for every request, its route named by the template."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 500  # what an error that nobody caught is answered with
+
+        async def send_noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noting)
+        finally:
+            log.info(
+                "request.answered",
+                method=_method(scope),
+                route=route_of(scope),
+                status=status,
+                seconds=round(time.perf_counter() - started, 6),
+            )
 
 
 class BodyCap:
@@ -87,6 +121,25 @@ class BodyCap:
 def raise_body_cap(scope: Scope, max_bytes: int) -> None:
     """Allow the body of this request `max_bytes`; call it before the body is read."""
     scope["state"]["body_cap"] = max_bytes
+
+
+def route_of(scope: Scope) -> str:
+    """The template of the route that took the request, `other` where none did."""
+    route = scope.get("route")
+    if route is not None:
+        return str(route.path)
+    # /openapi.json is no route of FastAPI's own kind; it has no parts that vary.
+    return str(scope["path"]) if "endpoint" in scope and not scope["path_params"] else "other"
+
+
+def current_request_id() -> str | None:
+    """The id of the request at work, None outside of one."""
+    return structlog.contextvars.get_contextvars().get("request_id")
+
+
+def _method(scope: Scope) -> str:
+    method = str(scope["method"])
+    return method if method in METHODS else "other"
 
 
 def _too_large(cap: int) -> HTTPException:

@@ -8,6 +8,7 @@ from typing import Any
 from app.deps import Services, not_found
 from app.errors import Problem, invalid, shown
 from app.labels import student_id_of
+from app.middleware import current_request_id
 from app.schemas import DatasetCreate, FolderSource, JobCreate, PredictionCreate
 from app.uploads import Upload, UploadedFile
 from models.config import DistillConfig, resolve
@@ -172,7 +173,14 @@ def _submit(
 ) -> Record:
     """Durable on disk, then recorded, then rung for; nothing is left of what failed."""
     folder = services.data.of(kind, id)
-    accepted = {"id": id, "kind": kind, "request": request, "waits_for": waits_for}
+    request_id = current_request_id()
+    accepted = {
+        "id": id,
+        "kind": kind,
+        "request": request,
+        "waits_for": waits_for,
+        "request_id": request_id,
+    }
     try:
         with disk_guard(services.data.root):
             make_folder(folder)
@@ -184,7 +192,12 @@ def _submit(
     # From here on Redis may have taken it even if it does not answer: what it needs stays.
     try:
         record = services.store.create(
-            kind, id, request=request, phases=[phase], waits_for=waits_for
+            kind,
+            id,
+            request=request,
+            phases=[phase],
+            waits_for=waits_for,
+            request_id=request_id,
         )
     except RecordNotFound:
         services.data.discard(folder)

@@ -136,6 +136,8 @@ class Record:
     updated_at: str
     #: Grows with every visible change.
     version: int
+    #: The request to the API that asked for it; on every log line of its units.
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """The Celery app and its settings; ring(), the only door from the API to the workers."""
 
+import contextvars
 import threading
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -94,7 +95,10 @@ def ring(celery: Celery, lane: Lane, count: int = 1) -> None:
     """
     if count < 1:
         return
-    thread = threading.Thread(target=_ring, args=(celery, lane, count), name="ring", daemon=True)
+    run = contextvars.copy_context().run  # its log lines bear the names of what it rings for
+    thread = threading.Thread(
+        target=run, args=(_ring, celery, lane, count), name="ring", daemon=True
+    )
     thread.start()
     thread.join(RING_SECONDS)
     if thread.is_alive():

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import structlog
 from redis import RedisError
 
-from workers.jobs import Lane
+from workers.jobs import Lane, split_unit_id
 from workers.settings import Settings
 from workers.store import Store
 
@@ -78,8 +78,21 @@ class Reaper:
         self._expired_since = {claim: self._expired_since.get(claim, now) for claim in expired}
         for (unit, nonce), since in self._expired_since.items():
             if since < now and now - since >= self.grace_seconds:
-                status = self._store.requeue(unit, nonce)
-                logger.warning("unit.lost", unit=unit, nonce=nonce, status=status)
+                self._requeue(unit, nonce)
+
+    def _requeue(self, unit: str, nonce: str) -> None:
+        status = self._store.requeue(unit, nonce)
+        if status is None:
+            return  # its worker came back, or another reaper was first
+        record_id, phase, number = split_unit_id(unit)
+        logger.warning(
+            "unit.lost",
+            request_id=self._store.request_id_of(record_id),
+            record=record_id,
+            phase=phase,
+            unit=number,
+            status=status,
+        )
 
     def _ring_if_waiting(self, lane: Lane) -> None:
         now = self._clock()

@@ -43,6 +43,7 @@ def read_record(fields: Fields) -> Record:
         finished_at=rfc3339(int(fields["finished_ms"])) if "finished_ms" in fields else None,
         updated_at=progress.updated_at,
         version=int(fields["version"]),
+        request_id=fields.get("request_id"),
     )
 
 

@@ -144,6 +144,7 @@ class Store:
         priority: int = 0,
         waits_for: str | None = None,
         keep_seconds: float | None = None,
+        request_id: str | None = None,
     ) -> Record:
         """Queues the units of the first phase, or waits until `waits_for` has succeeded.
 
@@ -159,6 +160,7 @@ class Store:
             "create",
             *(id, kind, json.dumps(request), write_phases(phases), priority, waits_for or ""),
             "" if keep_seconds is None else round(keep_seconds * 1000),
+            request_id or "",
         )
         if fields is None:
             raise RecordNotFound(waits_for or id)
@@ -169,6 +171,10 @@ class Store:
         if not fields:
             raise RecordNotFound(id)
         return read_record(fields)
+
+    def request_id_of(self, id: str) -> str | None:
+        """The request that asked for a record, None where it is not known."""
+        return cast("str | None", self.redis.hget(f"ccd:record:{id}", "request_id"))
 
     def list(
         self, kind: Kind, *, limit: int = 100, cursor: str | None = None

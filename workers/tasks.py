@@ -3,13 +3,17 @@
 The message carries nothing; the record in Redis says what there is to do.
 """
 
+import logging
 import os
 import socket
 import tempfile
 from functools import partial
 from pathlib import Path
 
+import structlog
 from celery.signals import (
+    celeryd_init,
+    setup_logging,
     worker_init,
     worker_process_init,
     worker_ready,
@@ -37,6 +41,15 @@ _worker: Worker | None = None
 def drain_flag(main_pid: int) -> Path:
     """The file by which a worker's main process tells its child to drain."""
     return Path(tempfile.gettempdir()) / f"ccd-drain-{main_pid}"
+
+
+@celeryd_init.connect
+@setup_logging.connect
+def _set_up_logging(**_: object) -> None:
+    """In the main process and in its child, before the first line; Celery then sets up none."""
+    logging.captureWarnings(capture=True)
+    log.configure(settings.log_format, private=settings.allowed_roots)
+    logging.getLogger("celery").setLevel(logging.WARNING)  # every bell is worth two lines to it
 
 
 @worker_init.connect
@@ -69,14 +82,15 @@ def _raise_flag(**_: object) -> None:
 @worker_process_init.connect
 def _start_worker(**_: object) -> None:
     global _worker  # noqa: PLW0603 - one worker per pool process, made where Celery allows it
-    log.configure(settings.log_format)
     main_pid = os.getppid()
     lane = Lane(os.environ["CCD_LANE"])
+    name = f"{lane}@{socket.gethostname()}:{main_pid}"
+    structlog.contextvars.bind_contextvars(worker=name)
     _worker = Worker(
         lane,
         settings=settings,
         store=open_store(settings),
-        name=f"{lane}@{socket.gethostname()}:{main_pid}",
+        name=name,
         is_draining=drain_flag(main_pid).exists,
         ring=partial(ring, celery_app),
     )

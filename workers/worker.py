@@ -5,6 +5,7 @@ Light until a unit is in hand: what needs torch is imported with the first one.
 
 from __future__ import annotations
 
+import contextvars
 import os
 import secrets
 import threading
@@ -62,7 +63,11 @@ class Heartbeat:
         self._done = 0
         self._moved_at = time.monotonic()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        # In the context of the unit, so that what the thread logs bears its names too.
+        run = contextvars.copy_context().run
+        self._thread = threading.Thread(
+            target=run, args=(self._beat,), name="heartbeat", daemon=True
+        )
         self.is_cancelled = False
 
     def __enter__(self) -> Self:
@@ -139,7 +144,11 @@ class Worker:
         record = claim.record
         started = time.monotonic()
         with structlog.contextvars.bound_contextvars(
-            record=record.id, phase=claim.phase, unit=claim.unit, attempt=claim.attempt
+            request_id=record.request_id,
+            record=record.id,
+            phase=claim.phase,
+            unit=claim.unit,
+            attempt=claim.attempt,
         ):
             outcome = self._attempt(claim)
             logger.info("unit.ended", outcome=outcome, seconds=time.monotonic() - started)
@@ -185,7 +194,9 @@ class Worker:
 
     def _failed(self, claim: Claim, *, error: Exception) -> str:
         failure = describe(error, claim.phase)
-        logger.error("unit.failed", code=failure.code, exc_info=error)
+        # What has a code of its own is told in the record, where it may name the user's files.
+        is_expected = isinstance(getattr(error, "code", None), str)
+        logger.error("unit.failed", code=failure.code, exc_info=None if is_expected else error)
         if self.store.renew(claim, done=0) is Renewal.OK:  # still ours, and not to be cancelled
             self._write_failure(claim, failure)
         self.store.fail(claim, failure)

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from app.main import create_app
 from models.headers import HEADER, onnx_metadata
 from tests.cards import card_of
+from tests.serving import wait_until
 from workers.files import MANIFEST, SKIPPED, DataFolder, write_json
 from workers.jobs import Lane, Phase
 from workers.settings import Settings
@@ -271,3 +272,5 @@ def api(api_server: RunningServer, api_settings: Settings, store: Store) -> Iter
     root = api_settings.allowed_roots[0] / "photos"
     with Api(api_server.url, api_settings, store, root) as client:
         yield client
+    # A request writes its line of the log after its answer: none into the next test.
+    wait_until(lambda: not api_server.server.server_state.tasks)

@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+from pathlib import Path
 
 import pytest
 import structlog
@@ -73,3 +74,57 @@ def test_debug_events_are_left_out(capsys):
     structlog.get_logger().debug("detail")
 
     assert capsys.readouterr().err == ""
+
+
+def written(capsys, *, private=(), **values):
+    log.configure("json", private=private)
+    structlog.get_logger().warning("said", **values)
+    [line] = capsys.readouterr().err.splitlines()
+    return json.loads(line)
+
+
+def test_the_password_of_an_address_is_left_out(capsys):
+    event = written(capsys, error="cannot reach rediss://ccd:hunter2@db:6379/0, trying again")
+
+    assert event["error"] == "cannot reach rediss://***@db:6379/0, trying again"
+
+
+@pytest.mark.parametrize("name", ["password", "API_KEY", "apikey", "token", "client_secret"])
+def test_a_value_whose_name_says_secret_is_left_out(capsys, name):
+    assert written(capsys, **{name: "hunter2"})[name] == "***"
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("cannot read '/home/ann/photos/my child.jpg': gone", "cannot read '[path]': gone"),
+        ("cannot read /home/ann/photos/my child.jpg: gone", "cannot read [path]"),
+        ("/home/ann/photos/a/b.jpg\nnext line", "[path]\nnext line"),
+        (
+            "/home/ann/photos-of-others and /srv/data/x",
+            "/home/ann/photos-of-others and /srv/data/x",
+        ),
+    ],
+)
+def test_what_lies_in_a_folder_of_the_users_is_not_named(capsys, said, kept):
+    assert written(capsys, private=[Path("/home/ann/photos")], error=said)["error"] == kept
+
+
+def test_values_that_are_no_text_are_cleaned_too(capsys):
+    event = written(capsys, private=[Path("/photos")], at=Path("/photos/ann.jpg"), seconds=1.5)
+
+    assert (event["at"], event["seconds"]) == ("[path]", 1.5)
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_a_trace_is_cleaned_in_either_form(capsys, format):
+    log.configure(format, private=[Path("/photos")])
+    try:
+        Path("/photos/ann.jpg").read_bytes()
+    except OSError:
+        structlog.get_logger().exception("unit.failed")
+
+    said = capsys.readouterr().err
+    assert "No such file or directory: '[path]'" in said
+    assert "ann.jpg" not in said
+    assert "test_log.py" in said

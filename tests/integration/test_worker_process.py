@@ -1,0 +1,81 @@
+"""One real `ccd worker` as an operator sees it: its log, its entry among the workers, its end."""
+
+import json
+import os
+import subprocess
+import sys
+
+import psutil
+import pytest
+from PIL import Image
+
+from tests.serving import ROOT, survivors, wait_until
+
+LEASE_SECONDS = 3
+
+
+class WorkerProcess:
+    """`ccd worker --lane io` beside the API of these tests."""
+
+    def __init__(self, settings, log):
+        self.log = log
+        environment = {
+            "CCD_REDIS_URL": settings.redis_url,
+            "CCD_DATA": str(settings.data),
+            "CCD_ALLOWED_ROOTS": str(settings.allowed_roots[0]),
+            "CCD_LEASE_SECONDS": str(LEASE_SECONDS),
+            "CCD_HEARTBEAT_SECONDS": "0.2",
+            "CCD_REAP_SECONDS": "0.3",
+            "CCD_THREADS": "1",
+        }
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "app.cli", "worker", "--lane", "io"],
+                cwd=ROOT,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=os.environ | environment,
+            )
+
+    @property
+    def lines(self):
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def find(self, event):
+        return [line for line in self.lines if line["event"] == event]
+
+    def end(self):
+        if self.process.poll() is None:
+            family = psutil.Process(self.process.pid).children(recursive=True)
+            self.process.kill()
+            survivors(family)
+        self.process.wait()
+
+
+@pytest.fixture
+def worker(api, tmp_path):
+    process = WorkerProcess(api.settings, tmp_path / "worker.txt")
+    yield process
+    process.end()
+
+
+def register(api, name):
+    """The id of a dataset of one image, and of the request that asked for it."""
+    folder = api.root / name
+    folder.mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "one.png")
+    reply = api.post("/v1/datasets", json={"source": {"kind": "folder", "path": str(folder)}})
+    return reply.json()["id"], reply.headers["x-request-id"]
+
+
+def test_every_line_of_a_worker_is_json_and_those_of_a_unit_bear_the_request_id(api, worker):
+    dataset_id, request_id = register(api, "logged")
+
+    ended = wait_until(lambda: worker.find("unit.ended"))
+
+    assert (ended[0]["record"], ended[0]["request_id"]) == (dataset_id, request_id)
+    assert ended[0]["outcome"] == "completed"
+    assert ended[0]["worker"].startswith("io@")
+    worker.process.terminate()
+    assert worker.process.wait(40) == 0
+    assert "logged" not in worker.log.read_text()
