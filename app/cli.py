@@ -62,6 +62,7 @@ def serve(
     from app.children import NotStarted
     from app.standalone import CannotServe, serve
     from app.supervisor import ChildKeepsDying
+    from workers.eviction import UnsafeRedis
     from workers.files import FolderLocked
 
     settings = _settings(
@@ -70,7 +71,7 @@ def serve(
     _check_loopback(settings.host, insecure=insecure)
     try:
         serve(settings, port=settings.port if port is None else port, say=_say)
-    except (CannotServe, ChildKeepsDying, FolderLocked, NotStarted) as error:
+    except (CannotServe, ChildKeepsDying, FolderLocked, NotStarted, UnsafeRedis) as error:
         _fail(str(error))
     except KeyboardInterrupt:
         _fail("ended at once; what was running is taken up again at the next start", code=130)
@@ -202,8 +203,21 @@ def _become(module: str, arguments: Sequence[str]) -> NoReturn:
 
 
 def _need_redis(settings: Settings) -> None:
+    """Refuse a Redis that may lose records; one that is away is checked when it comes."""
+    from redis import RedisError
+
+    from workers.eviction import UnsafeRedis
+    from workers.store import connect
+
     if settings.redis_url is None:
         _fail("CCD_REDIS_URL is not set; name a Redis or Valkey, or use `ccd serve`", code=2)
+    try:
+        with connect(settings) as client:
+            client.ping()
+    except UnsafeRedis as error:
+        _fail(str(error))
+    except RedisError as error:
+        _say(f"Redis does not answer yet: {error}")
 
 
 def _check_loopback(host: str, *, insecure: bool) -> None:

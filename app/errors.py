@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from models.config import ConfigError
 from workers.archives import ArchiveRejected, UnsupportedArchive
+from workers.eviction import UnsafeRedis
 from workers.files import DiskFull
 from workers.paths import PathNotAllowed
 from workers.store import BadCursor, DatasetInUse, RecordNotFound
@@ -171,6 +172,12 @@ KINDS: dict[str, ProblemKind] = {
         503,
         "The job store does not answer",
         "Redis is down, restarting or out of memory. Nothing is lost; try again.",
+    ),
+    "redis_unsafe": ProblemKind(
+        503,
+        "The job store may lose records",
+        "Redis has an eviction policy other than noeviction, under which it deletes records of "
+        "jobs when its memory is full. Nothing is accepted until that is changed.",
     ),
     "request_refused": ProblemKind(
         400, "The request was refused", "The status and the detail say why."
@@ -363,6 +370,11 @@ def _store_silent(error: redis.RedisError) -> Problem:
     )
 
 
+def _store_unsafe(error: UnsafeRedis) -> Problem:
+    log.error("redis.unsafe", error=str(error))
+    return Problem("redis_unsafe", str(error), headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
 def _store_refused(error: redis.ResponseError) -> Problem:
     """Redis takes no writes while it cannot write its disk; any other refusal is our mistake."""
     if not str(error).startswith("MISCONF"):
@@ -394,4 +406,5 @@ DOMAIN: dict[type[Exception], Callable[[Any], Problem]] = {
     redis.exceptions.OutOfMemoryError: _store_silent,
     redis.ResponseError: _store_refused,
     redis.ReadOnlyError: _store_silent,
+    UnsafeRedis: _store_unsafe,
 }

@@ -13,7 +13,7 @@ REF = "#/components/schemas/{model}"
 UNUSED = ("HTTPValidationError", "ValidationError")
 
 #: Any call may answer these.
-COMMON = ("invalid_request", "redis_unavailable")
+COMMON = ("invalid_request", "redis_unavailable", "redis_unsafe")
 
 TAGS = [
     {"name": "datasets", "description": "Images that nobody has labelled."},

@@ -11,6 +11,7 @@ import redis
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
+from workers.eviction import connect_safely
 from workers.jobs import (
     MOVES,
     Claim,
@@ -82,7 +83,10 @@ class Renewal(StrEnum):
 
 
 def connect(settings: Settings) -> redis.Redis:
-    """A client whose calls fail within 3 s when Redis is away, as the API promises."""
+    """A client whose calls fail within 3 s when Redis is away, as the API promises.
+
+    They raise `UnsafeRedis` where Redis may throw records out.
+    """
     if settings.redis_url is None:
         raise ValueError("CCD_REDIS_URL is not set; name a Redis or use `ccd serve`")
     return redis.Redis.from_url(
@@ -91,6 +95,7 @@ def connect(settings: Settings) -> redis.Redis:
         socket_timeout=2,
         socket_connect_timeout=1,
         health_check_interval=10,
+        redis_connect_func=connect_safely,
         # A connection that Redis closed is opened again once. A timeout is not tried again:
         # it has used its 2 s.
         retry=Retry(ConstantBackoff(0.1), 1, supported_errors=(redis.ConnectionError,)),
