@@ -1,4 +1,4 @@
-"""The command line: ccd serve, api, worker, run, reproduce."""
+"""The command line: ccd serve, api, worker, run, reproduce; app/operating.py has more."""
 
 import ipaddress
 import os
@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 from pydantic import ValidationError
 
+from app.operating import DataOption, commands
 from workers.settings import Settings
 
 app = typer.Typer(
@@ -31,9 +32,6 @@ class LaneName(StrEnum):
     METHOD = "method"
 
 
-DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Data folder [CCD_DATA; ./ccd-data].")
-]
 HostOption = Annotated[
     str | None, typer.Option("--host", help="Address to listen on [CCD_HOST; 127.0.0.1].")
 ]
@@ -175,6 +173,9 @@ def run(
 def reproduce(context: typer.Context) -> NoReturn:
     """Run the paper's experiments: views, ablation, alpha, headline; each has --help."""
     _become("workers.experiments.main", context.args)
+
+
+app.add_typer(commands)
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import open_clip
 import torch
 import torch.nn.functional as F
+from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from open_clip.model import resize_pos_embed
 from open_clip.modified_resnet import ModifiedResNet
 from open_clip.pretrained import (
@@ -122,7 +123,7 @@ def _from_hub(name: str, view_size: int | None, weights_dir: Path | None) -> Ope
 def _from_tag(name: str, view_size: int | None, weights_dir: Path | None) -> OpenClipModel:
     arch, _, tag = name.partition("/")
     pretrained = get_pretrained_cfg(arch, tag)
-    path = _local_weights(arch, tag, weights_dir)
+    path = local_weights(arch, tag, weights_dir)
     if arch not in open_clip.list_models() or not (pretrained or path or tag == RANDOM_TAG):
         raise UnknownTeacher(name, _nearest(name))
     config = open_clip.get_model_config(arch)
@@ -134,11 +135,18 @@ def _from_tag(name: str, view_size: int | None, weights_dir: Path | None) -> Ope
     return _finish(model, tokenizer, config["embed_dim"], view_size)
 
 
-def _local_weights(arch: str, tag: str, weights_dir: Path | None) -> Path | None:
+def local_weights(arch: str, tag: str, weights_dir: Path | None) -> Path | None:
+    """The file of weights that a user put into the folder, if there is one."""
     if weights_dir is None:
         return None
     wanted = [weights_dir / f"{arch}-{tag}{suffix}" for suffix in SUFFIXES]
     return next((path for path in wanted if path.is_file()), None)
+
+
+def published_files(arch: str, tag: str) -> tuple[str, list[str]]:
+    """The repository of the hub that open_clip takes these weights from, and its names for them."""
+    repository, _, file = get_pretrained_cfg(arch, tag)["hf_hub"].rpartition("/")
+    return repository, [file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
 
 
 def _files_wanted(arch: str, tag: str) -> str:

@@ -94,10 +94,9 @@ def _resnet_state(name: str, weights: str, weights_dir: Path | None) -> dict[str
     if weights != "imagenet":
         return _read_state(name, Path(weights))
     published = torchvision.models.get_model_weights(name).IMAGENET1K_V1
-    file = published.url.rsplit("/", 1)[-1]
-    cache = Path(torch.hub.get_dir()) / "checkpoints"
-    for folder in (weights_dir, cache):
-        if folder is not None and (folder / file).is_file():
+    file, folders = resnet_file(name, weights_dir)
+    for folder in folders:
+        if (folder / file).is_file():
             return _read_state(name, folder / file)
     if not reachable(published.url):
         raise WeightsMissing(name, file)
@@ -106,6 +105,13 @@ def _resnet_state(name: str, weights: str, weights_dir: Path | None) -> dict[str
     except (OSError, RuntimeError) as error:
         raise WeightsMissing(name, file) from error
     return state
+
+
+def resnet_file(name: str, weights_dir: Path | None) -> tuple[str, list[Path]]:
+    """The name of a ResNet's file of ImageNet weights, and the folders it may lie in."""
+    url = torchvision.models.get_model_weights(name).IMAGENET1K_V1.url
+    cache = Path(torch.hub.get_dir()) / "checkpoints"
+    return url.rsplit("/", 1)[-1], [cache] if weights_dir is None else [weights_dir, cache]
 
 
 def _read_state(name: str, path: Path) -> dict[str, Tensor]:
