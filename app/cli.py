@@ -1,4 +1,4 @@
-"""The command line: ccd serve, api, worker, run, reproduce; app/operating.py has more."""
+"""The command line: ccd serve, api, worker, run, predict, reproduce; app/operating.py has more."""
 
 import ipaddress
 import os
@@ -30,6 +30,13 @@ class LaneName(StrEnum):
 
     IO = "io"
     METHOD = "method"
+
+
+class RowFormat(StrEnum):
+    """How label rows are written."""
+
+    CSV = "csv"
+    NDJSON = "ndjson"
 
 
 HostOption = Annotated[
@@ -164,6 +171,34 @@ def run(
         url=url,
     )
     raise typer.Exit(run_order(order, _settings(), Console()))
+
+
+@app.command()
+def predict(
+    student: Annotated[
+        str, typer.Argument(help="A student.safetensors, or a stu_ id in the data folder.")
+    ],
+    folder: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, readable=True, help="The images.")
+    ],
+    *,
+    out: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Where the rows go; else they are printed.")
+    ] = None,
+    format: Annotated[
+        RowFormat | None, typer.Option(help="By default as OUT ends, csv without one.")
+    ] = None,
+    data: DataOption = None,
+) -> NoReturn:
+    """Label a folder with a student: needs no service and no teacher.
+
+    Exit codes: 0 done, 1 nothing could be predicted, 2 wrong command line, 5 done but for images
+    that cannot be used, 130 interrupted. Files without a row are told with their reason.
+    """
+    _settings(CCD_DATA=data)
+    options = {"--out": out, "--format": format}
+    given = [f"{name}={value}" for name, value in options.items() if value is not None]
+    _become("workers.predict_folder", [*given, "--", student, str(folder)])
 
 
 @app.command(

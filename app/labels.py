@@ -19,6 +19,7 @@ from workers.files import (
     read_rows,
 )
 from workers.jobs import Record
+from workers.label_rows import rounded
 from workers.store import Store
 
 #: Rows read at once when all are streamed.
@@ -175,11 +176,6 @@ class Labels:
             "thresholds_version": self.thresholds_version,
         }
         return labelled if views is None else {**labelled, "views": views[image["content"]]}
-
-
-def rounded(score: float) -> float:
-    """Six significant digits: all that a float32 has to say."""
-    return float(f"{score:.6g}")
 
 
 def stage_labels(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -82,7 +82,7 @@ def view_batches(
     def view(index: int) -> Tensor:
         return to_tensor(resize(decode(files.read(index), target=side), side))
 
-    views = _in_order(view, indices, threads=threads, ahead=2 * batch_size)
+    views = in_order(view, indices, threads=threads, ahead=2 * batch_size)
     try:
         for start in range(0, len(indices), batch_size):
             batch = indices[start : start + batch_size]
@@ -100,11 +100,11 @@ def originals(
     def original(index: int) -> tuple[int, Image.Image]:
         return index, decode(files.read(index))
 
-    return _in_order(original, indices, threads=threads, ahead=threads)
+    return in_order(original, indices, threads=threads, ahead=threads)
 
 
-def _in_order(
-    work: Callable[[int], T], indices: Sequence[int], *, threads: int, ahead: int
+def in_order(
+    work: Callable[[int], T], indices: Iterable[int], *, threads: int, ahead: int
 ) -> Generator[T, None, None]:
     """`work` of every index, done by a pool of threads, at most `ahead` results waiting.
 

@@ -93,8 +93,7 @@ class Listing:
         row = {"path": file.name, "code": refusal.code, "message": str(refusal)}
         self._skipped.write(json.dumps(row) + "\n")
         self._reasons[refusal.code] += 1
-        named_like_one = file.raw.lower().endswith(IMAGE_SUFFIXES)
-        self.bad += named_like_one or refusal.code not in NO_IMAGE_CODES
+        self.bad += is_bad_image(file, refusal)
 
     def facts(self) -> dict[str, Any]:
         """What the record says of the dataset."""
@@ -119,10 +118,20 @@ class Listing:
             self._rows.clear()
 
 
-def _row(file: FoundFile, image: Inspected, content: int) -> dict[str, Any]:
+def image_id_of(file: FoundFile, image: Inspected) -> str:
+    """The same for the same bytes under the same name."""
     identity = hashlib.sha256(file.raw + b"\0" + image.sha256.encode("ascii")).hexdigest()
+    return f"img_{identity[:24]}"
+
+
+def is_bad_image(file: FoundFile, refusal: FileRefused) -> bool:
+    """Whether a skipped file should have been an image."""
+    return file.raw.lower().endswith(IMAGE_SUFFIXES) or refusal.code not in NO_IMAGE_CODES
+
+
+def _row(file: FoundFile, image: Inspected, content: int) -> dict[str, Any]:
     return {
-        "image_id": f"img_{identity[:24]}",
+        "image_id": image_id_of(file, image),
         "path": file.name,
         "path_raw": file.raw,
         "sha256": image.sha256,

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from demo.world import CLASSES, write_world
+from models.headers import layout_of
 from tests.serving import ROOT, Serve, survivors, wait_until
 
 SHORT = ("--preset", "tiny", "--config", "warm_up_epochs=1", "--config", "train_epochs=1")
@@ -99,6 +100,28 @@ def test_a_folder_becomes_labels_and_a_student_with_a_service_of_its_own(run, sc
     files = ("student.safetensors", "student.onnx", "model-card.md")
     assert all(name in one.text for name in (*WANTED, "threshold", *files))
     assert "Traceback" not in one.text
+    assert_predicts_the_same(one, scenes, rows)
+
+
+def assert_predicts_the_same(one, scenes, rows):
+    """`ccd predict` with the student that was saved, on the folder that it was trained on."""
+    student, again = one.out / "student.safetensors", one.out / "again.ndjson"
+    command = [sys.executable, "-m", "app.cli", "predict", student, scenes, "--out", again]
+    subprocess.run(command, cwd=ROOT, check=True)
+    about = layout_of(student).header
+    names = [class_["name"] for class_ in about["classes"]]
+    limits = dict(zip(names, about["thresholds"], strict=True))
+
+    def decided(row):
+        """The labels but for those that the last digit decides: a threshold is a score itself."""
+        return {name for name in row["labels"] if row["scores"][name] > limits[name] + 1e-5}
+
+    predicted = [json.loads(line) for line in again.read_text().splitlines()]
+    for row, found in zip(rows, predicted, strict=True):
+        assert (found["image_id"], found["path"]) == (row["image_id"], row["path"])
+        assert found["scores"] == pytest.approx(row["scores"], abs=1e-5)
+        assert decided(found) == decided(row)
+    assert any(map(decided, rows))
 
 
 def test_a_service_that_runs_gets_the_files_it_cannot_read(run, service, scenes):

@@ -10,10 +10,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.classes import Classes, read_classes
 from app.errors import Problem, pointer_of, shown
-from app.label_replies import escaped_name, safe_cell
-from app.labels import rounded
 from app.replies import read_cursor, write_cursor
 from app.text import bad_character, plain, same_key
+from workers.label_rows import escaped_name, rounded, safe_cell
 
 LIST = TypeAdapter(Classes)
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from app.label_replies import escaped_name, safe_cell
+from workers.label_rows import escaped_name, safe_cell
 from workers.truth.read import read_truth
 from workers.truth.tables import split_names
 from workers.truth.truth import TrueBox, TrueImage, TruthError

@@ -1,0 +1,54 @@
+"""Label rows as text: CSV that is safe in a spreadsheet, and NDJSON."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+#: A cell that begins like this runs as a formula in a spreadsheet.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def rounded(score: float) -> float:
+    """Six significant digits: all that a float32 has to say."""
+    return float(f"{score:.6g}")
+
+
+def ndjson_lines(rows: Iterable[dict[str, Any]]) -> bytes:
+    """One JSON object a line."""
+    lines = (json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in rows)
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def csv_header(names: Sequence[str]) -> bytes:
+    """`image_id`, `path`, `labels`, `thresholds_version`, then a column of scores per class."""
+    return _csv([["image_id", "path", "labels", "thresholds_version", *map(safe_cell, names)]])
+
+
+def csv_lines(rows: Iterable[dict[str, Any]]) -> bytes:
+    """Lines below `csv_header`; scores in the order of its names."""
+    return _csv([_csv_row(row) for row in rows])
+
+
+def _csv_row(row: dict[str, Any]) -> list[str | float | None]:
+    joined = ";".join(map(escaped_name, row["labels"]))
+    texts = [row["image_id"], safe_cell(row["path"]), safe_cell(joined)]
+    return [*texts, row["thresholds_version"], *row["scores"].values()]
+
+
+def _csv(rows: list[list[Any]]) -> bytes:
+    """Text in quotes, numbers without."""
+    text = io.StringIO()
+    csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\r\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def safe_cell(text: str) -> str:
+    """`text` so that no spreadsheet runs it: an apostrophe before what begins like a formula."""
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+
+
+def escaped_name(name: str) -> str:
+    r"""A class name among others joined by `;`: its own `;` is `\;`, its own `\` is `\\`."""
+    return name.replace("\\", r"\\").replace(";", r"\;")
