@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from app.downloads import StoredFile, stored_file
-from app.labels import student_id_of
 from app.student_files import student_files
 from workers.files import MANIFEST, SKIPPED, DataFolder
 from workers.jobs import Record
+from workers.stages import student_id_of
 from workers.store import Store
 
 DATASET_FILES = (MANIFEST, SKIPPED)

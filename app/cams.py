@@ -11,13 +11,14 @@ from app.deps import Services
 from app.downloads import StoredFile, stored_file
 from app.errors import KINDS, RETRY_AFTER_SECONDS, Problem, invalid, shown
 from app.images import image_of
-from app.labels import columns_of, student_id_of
+from app.labels import columns_of
 from app.middleware import current_request_id
 from app.student_files import original_weights
 from app.text import same_key
 from workers.cams import Cam, CamCache, CamFormat, fitted
 from workers.files import MANIFEST
 from workers.jobs import Kind, Lane, Phase, Record, Status
+from workers.stages import student_id_of
 from workers.store import IllegalMove, RecordNotFound
 
 RENDER = Phase("cam", Lane.IO, units=1, sequential=False, weight=1)

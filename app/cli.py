@@ -1,4 +1,7 @@
-"""The command line: ccd serve, api, worker, run, predict, reproduce; app/operating.py has more."""
+"""The command line: ccd serve, api, worker, run, predict, evaluate, reproduce.
+
+app/operating.py has more.
+"""
 
 import ipaddress
 import os
@@ -199,6 +202,46 @@ def predict(
     options = {"--out": out, "--format": format}
     given = [f"{name}={value}" for name, value in options.items() if value is not None]
     _become("workers.predict_folder", [*given, "--", student, str(folder)])
+
+
+@app.command()
+def evaluate(
+    job: Annotated[str, typer.Argument(help="Id of a job that has succeeded.")],
+    *,
+    truth: Annotated[
+        Path,
+        typer.Option(
+            exists=True, readable=True, help="CSV, JSON Lines, COCO; VOC, NUS-WIDE or zip."
+        ),
+    ],
+    format: Annotated[
+        str | None,
+        typer.Option(help="csv, one_hot, jsonl, voc, coco or nus_wide; else told by the content."),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Of a VOC or NUS-WIDE, e.g. train; else all there is.")
+    ] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class", help="NAME=CLASS: this name of the truth is this class; NAME= leaves it out."
+        ),
+    ] = None,
+    data: DataOption = None,
+    out: Annotated[Path | None, typer.Option(help="Write every figure to this JSON file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of tables.")] = False,
+) -> NoReturn:
+    """Compare a job's labels with the truth, stage by stage; needs no running service.
+
+    Exit codes: 0 done, 1 the job or the truth cannot be used, 2 wrong command line.
+    """
+    options = {"truth": truth, "format": format, "split": split, "data": data, "out": out}
+    arguments = [
+        *(f"--{name}={value}" for name, value in options.items() if value),
+        *(f"--class={pair}" for pair in classes or ()),
+        *(["--json"] if as_json else []),
+    ]
+    _become("workers.evaluate", [*arguments, "--", job])
 
 
 @app.command(

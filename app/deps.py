@@ -17,7 +17,7 @@ DEFAULT_PAGE = 100
 MAX_PAGE = 1000
 
 _ID = re.compile(r"[a-z]+_[0-9A-Za-z-]{1,64}")
-_KINDS = {"ds": Kind.DATASET, "job": Kind.JOB, "pred": Kind.PREDICTION}
+_KINDS = {"ds": Kind.DATASET, "job": Kind.JOB, "pred": Kind.PREDICTION, "eval": Kind.EVALUATION}
 
 
 @dataclass(frozen=True)

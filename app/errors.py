@@ -29,7 +29,13 @@ MAX_SHOWN_CHARACTERS = 80
 #: Type of the pydantic errors that app/schemas.py raises: their message is whole.
 REFUSED = "refused"
 #: What the prefix of an id stands for.
-NOUNS = {"ds": "dataset", "job": "job", "stu": "student", "pred": "prediction"}
+NOUNS = {
+    "ds": "dataset",
+    "job": "job",
+    "stu": "student",
+    "pred": "prediction",
+    "eval": "evaluation",
+}
 
 
 class FieldError(BaseModel):
@@ -124,6 +130,9 @@ KINDS: dict[str, ProblemKind] = {
         404,
         "No such image",
         "The job has no image with this id. GET .../labels lists the ids of its images.",
+    ),
+    "evaluation_not_found": ProblemKind(
+        404, "No such evaluation", "There is no evaluation with this id."
     ),
     "input_changed": ProblemKind(
         409,

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import Problem, shown
-from app.labels import Labels, Stage, stage_labels
+from app.labels import Labels, stage_labels
 from workers.files import MANIFEST, DataFolder
 from workers.jobs import Record
+from workers.stages import Stage
 from workers.store import Store
 
 #: Columns of the manifest that users see.

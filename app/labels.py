@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +19,16 @@ from workers.files import (
 )
 from workers.jobs import Record
 from workers.label_rows import rounded
+from workers.stages import (
+    CERTAIN,
+    CERTAIN_STAGES,
+    PREDICTION_FILE,
+    STAGE_FILES,
+    VIEWS_FILE,
+    Stage,
+    StageFile,
+    student_id_of,
+)
 from workers.store import Store
 
 #: Rows read at once when all are streamed.
@@ -28,38 +37,6 @@ BATCH_ROWS = 500
 MAX_GAP = 64
 
 Outputs = Mapping[tuple[str, int], str]
-
-
-class Stage(StrEnum):
-    """A kind of label."""
-
-    GLOBAL = "global"
-    DEBIASED = "debiased"
-    LOCAL = "local"
-    PSEUDO = "pseudo"
-    STUDENT = "student"
-
-
-@dataclass(frozen=True)
-class StageFile:
-    """Where a stage's scores lie."""
-
-    phase: str
-    file: str
-    tensor: str
-    #: Each unit of the phase has a shard of the images.
-    is_sharded: bool = False
-
-
-STAGE_FILES = {
-    Stage.GLOBAL: StageFile("debias", "labels.safetensors", "probs"),
-    Stage.DEBIASED: StageFile("debias", "labels.safetensors", "labels"),
-    Stage.LOCAL: StageFile("localize", "views.safetensors", "local_probs", is_sharded=True),
-    Stage.PSEUDO: StageFile("update", "labels.safetensors", "labels"),
-    Stage.STUDENT: StageFile("score", "scores.safetensors", "probs"),
-}
-VIEWS_FILE = StageFile("localize", "views.safetensors", "offsets", is_sharded=True)
-PREDICTION_FILE = StageFile("predict", "scores.safetensors", "probs")
 
 
 @dataclass(frozen=True)
@@ -204,7 +181,7 @@ def stage_labels(
         views=views,
     )
     if stage is not Stage.STUDENT:
-        limit = 1.0 if stage in {Stage.DEBIASED, Stage.PSEUDO} else None
+        limit = CERTAIN if stage in CERTAIN_STAGES else None
         return of_stage(limits=[limit] * len(columns.names))
     thresholds = thresholds_of(student_id_of(record.id), data, thresholds_version)
     limits = columns.in_files(thresholds.values)
@@ -256,11 +233,6 @@ def columns_of(job: Record) -> Columns:
         columns=[column_of_class[position] for position in range(len(names))],
         names_by_column=[names[position] for position in order],
     )
-
-
-def student_id_of(job_id: str) -> str:
-    """A student has the id of its job but for the prefix."""
-    return f"stu_{job_id.removeprefix('job_')}"
 
 
 def _table(where: StageFile, record: Record, outputs: Outputs, data: DataFolder) -> Table:

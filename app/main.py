@@ -9,10 +9,12 @@ from fastapi import FastAPI
 from app import openapi
 from app.deps import Services
 from app.errors import add_error_handlers
+from app.evaluation_schemas import EvaluationCreate
 from app.middleware import AccessLog, BodyCap, RequestId
 from app.routes import (
     artifacts,
     datasets,
+    evaluations,
     health,
     images,
     jobs,
@@ -34,7 +36,7 @@ from workers.version import code_version
 
 ROUTERS = (
     *(datasets, jobs, labels, images, artifacts),
-    *(students, thresholds, predictions, health, problems),
+    *(students, thresholds, predictions, evaluations, health, problems),
 )
 
 
@@ -57,7 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(AccessLog)
     app.add_middleware(RequestId)
     app.add_middleware(SecurityHeaders)
-    openapi.describe(app, DatasetCreate, PredictionCreate)
+    openapi.describe(app, DatasetCreate, PredictionCreate, EvaluationCreate)
     return app
 
 

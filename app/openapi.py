@@ -20,6 +20,7 @@ TAGS = [
     {"name": "jobs", "description": "Runs of the method over a dataset."},
     {"name": "students", "description": "The classifiers that jobs trained."},
     {"name": "predictions", "description": "Students' answers on new images."},
+    {"name": "evaluations", "description": "How good a job's labels are, where truth is known."},
     {"name": "health", "description": "Whether the service can work."},
     {"name": "problems", "description": "What the codes of errors mean."},
 ]
@@ -37,17 +38,22 @@ def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
     return by_status
 
 
+BINARY = {"type": "string", "format": "binary"}
+
+
 def json_or_files(kind: type[BaseModel], *, files_field: str) -> dict[str, Any]:
-    """The `openapi_extra` of a call that takes JSON or files."""
-    binary = {"type": "string", "format": "binary"}
-    form = {
-        "type": "object",
-        "properties": {
-            "name": {"type": "string", "maxLength": 200},
-            "archive": {**binary, "description": "A zip file; or give the files themselves."},
-            files_field: {"type": "array", "items": binary, "description": "Image files."},
-        },
+    """The `openapi_extra` of a call that takes JSON or image files."""
+    properties = {
+        "name": {"type": "string", "maxLength": 200},
+        "archive": {**BINARY, "description": "A zip file; or give the files themselves."},
+        files_field: {"type": "array", "items": BINARY, "description": "Image files."},
     }
+    return json_or_form(kind, properties)
+
+
+def json_or_form(kind: type[BaseModel], properties: dict[str, Any]) -> dict[str, Any]:
+    """The `openapi_extra` of a call that takes JSON or a form with these fields."""
+    form = {"type": "object", "properties": properties}
     return {
         "requestBody": {
             "required": True,

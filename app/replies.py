@@ -34,7 +34,7 @@ def dataset_reply(record: Record) -> dict[str, Any]:
     return {
         "id": record.id,
         "name": record.request.get("name"),
-        "source": _source(record.request["source"]),
+        "source": source_reply(record.request["source"]),
         "status": _DATASET_STATUS[record.status],
         "counts": facts.get("counts"),
         "bytes": facts.get("bytes"),
@@ -42,7 +42,7 @@ def dataset_reply(record: Record) -> dict[str, Any]:
         "images_digest": facts.get("images_digest"),
         "progress": _progress(record),
         "error": _error(record),
-        **_times(record),
+        **times_reply(record),
     }
 
 
@@ -57,13 +57,13 @@ def job_reply(record: Record, position: int | None) -> dict[str, Any]:
         "preset": request["preset"],
         "config": request["config"],
         "metadata": request["metadata"],
-        **_state(record),
+        **state_reply(record),
         "queue": {"position": position} if record.status is Status.QUEUED else None,
         "counts": facts.get("counts", {}),
         "warnings": facts.get("warnings", []),
         "student_id": facts.get("student_id"),
         "metrics": facts.get("metrics", {}),
-        **_times(record),
+        **times_reply(record),
     }
 
 
@@ -75,8 +75,8 @@ def prediction_reply(record: Record) -> dict[str, Any]:
         "student_id": request["student_id"],
         "dataset_id": request["dataset_id"],
         "name": request["name"],
-        **_state(record),
-        **_times(record),
+        **state_reply(record),
+        **times_reply(record),
         "data": None,
         "next_cursor": None,
     }
@@ -163,13 +163,14 @@ def read_cursor(cursor: str | None) -> int:
     raise invalid("/query/cursor", f"is no next_cursor of this list, is {shown(cursor)}")
 
 
-def _source(source: Mapping[str, Any]) -> dict[str, Any]:
+def source_reply(source: Mapping[str, Any]) -> dict[str, Any]:
     """As it was given: where an upload lay on disk is nobody's business."""
-    is_upload = source["kind"] != "folder"
+    is_upload = source["kind"] not in {"file", "folder"}
     return {key: value for key, value in source.items() if not (is_upload and key == "path")}
 
 
-def _state(record: Record) -> dict[str, Any]:
+def state_reply(record: Record) -> dict[str, Any]:
+    """How far a job, prediction or evaluation is."""
     return {
         "status": str(record.status),
         "terminal": record.status.is_final,
@@ -198,7 +199,8 @@ def _error(record: Record) -> dict[str, Any] | None:
     return asdict(record.error) if record.error else None
 
 
-def _times(record: Record) -> dict[str, Any]:
+def times_reply(record: Record) -> dict[str, Any]:
+    """When it was made, taken up and over."""
     return {
         "created_at": record.created_at,
         "started_at": record.started_at,

@@ -7,7 +7,6 @@ from typing import Any
 
 from app.deps import Services, not_found
 from app.errors import Problem, invalid, shown
-from app.labels import student_id_of
 from app.middleware import current_request_id
 from app.schemas import DatasetCreate, FolderSource, JobCreate, PredictionCreate
 from app.uploads import Upload, UploadedFile
@@ -17,6 +16,7 @@ from workers.durable import make_folder, sync_folder
 from workers.files import NAMES, disk_guard, write_json
 from workers.jobs import Kind, Lane, Phase, Record, Status, new_id
 from workers.paths import allowed_folder, display_path
+from workers.stages import student_id_of
 from workers.store import RecordNotFound
 
 REGISTER = Phase("register", Lane.IO, units=1, sequential=False, weight=1)
@@ -40,7 +40,7 @@ def submit_folder(services: Services, body: DatasetCreate, *, hidden: bool = Fal
         "max_bad_fraction": body.max_bad_fraction,
         "hidden": hidden,
     }
-    return _submit(services, Kind.DATASET, new_id("ds"), request, REGISTER)
+    return submit_record(services, Kind.DATASET, new_id("ds"), request, REGISTER)
 
 
 def submit_upload(
@@ -82,7 +82,7 @@ def submit_upload(
         "max_bad_fraction": max_bad_fraction,
         "hidden": hidden,
     }
-    return _submit(services, Kind.DATASET, dataset_id, request, REGISTER)
+    return submit_record(services, Kind.DATASET, dataset_id, request, REGISTER)
 
 
 def submit_job(services: Services, body: JobCreate) -> Record:
@@ -109,7 +109,7 @@ def submit_job(services: Services, body: JobCreate) -> Record:
         "name": body.name,
         "metadata": body.metadata,
     }
-    return _submit(services, Kind.JOB, new_id("job"), request, CHECK, waits_for=dataset_id)
+    return submit_record(services, Kind.JOB, new_id("job"), request, CHECK, waits_for=dataset_id)
 
 
 def submit_prediction(
@@ -122,7 +122,7 @@ def submit_prediction(
         )
     request = {"student_id": student_id_of(job.id), "dataset_id": dataset_id, "name": body.name}
     id = new_id("pred")
-    return _submit(services, Kind.PREDICTION, id, request, PREDICT, waits_for=dataset_id)
+    return submit_record(services, Kind.PREDICTION, id, request, PREDICT, waits_for=dataset_id)
 
 
 def student_job(services: Services, student_id: str) -> Record:
@@ -162,7 +162,7 @@ def _usable_dataset(
     return dataset_id
 
 
-def _submit(
+def submit_record(
     services: Services,
     kind: Kind,
     id: str,

@@ -87,9 +87,9 @@ def check_archive(path: Path, settings: Settings) -> ArchiveContents:
         UnsupportedArchive: it does not begin like a zip archive.
         ArchiveRejected: its directory shows something that is not taken.
     """
+    if not is_zip(path):
+        raise UnsupportedArchive("the archive must be a zip file, and this is not one")
     with path.open("rb") as file:
-        if file.read(4) not in {b"PK\x03\x04", b"PK\x05\x06"}:
-            raise UnsupportedArchive("the archive must be a zip file, and this is not one")
         found, directory_start = _read_directory(file, settings)
     for member in found:
         _check_member(member, settings)
@@ -98,6 +98,12 @@ def check_archive(path: Path, settings: Settings) -> ArchiveContents:
     members = sorted((m for m in found if not _is_ignored(m)), key=lambda m: m.raw)
     _check_unique(members)
     return ArchiveContents(members, len(found) - len(members), sum(m.unpacked for m in members))
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a file begins like a zip archive."""
+    with path.open("rb") as file:
+        return file.read(4) in {b"PK\x03\x04", b"PK\x05\x06"}
 
 
 def unpack(file: BinaryIO, member: Member) -> Iterator[bytes]:

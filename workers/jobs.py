@@ -37,6 +37,7 @@ class Kind(StrEnum):
     DATASET = "dataset"
     JOB = "job"
     PREDICTION = "prediction"
+    EVALUATION = "evaluation"
     #: A class activation map somebody asked for: made again whenever it is lost.
     CAM = "cam"
 
@@ -112,7 +113,7 @@ class JobError:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """A dataset, job or prediction as Redis holds it at one moment. Times are RFC 3339 in UTC."""
+    """A piece of work as Redis holds it at one moment. Times are RFC 3339 in UTC."""
 
     kind: Kind
     id: str

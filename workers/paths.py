@@ -11,13 +11,17 @@ MAX_FILE_BYTES = 1 << 29
 
 
 class PathNotAllowed(Exception):
-    """Outside the allowed roots, missing, unreadable or no folder: the message never says which."""
+    """Outside the allowed roots, missing or unreadable: the message never says which.
+
+    Args:
+        what: `folder` or `file`, whichever was wanted.
+    """
 
     code = "path_not_allowed"
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "folder") -> None:
         super().__init__(
-            "path must name a readable folder, in full, under one of the folders of "
+            f"path must name a readable {what}, in full, under one of the folders of "
             "CCD_ALLOWED_ROOTS"
         )
 
@@ -59,15 +63,36 @@ def allowed_folder(path: str, roots: Sequence[Path]) -> Path:
         PathNotAllowed: it does not, or cannot be listed.
     """
     try:
-        if not Path(path).is_absolute():
-            raise PathNotAllowed
-        folder = Path(path).resolve(strict=True)
-        if not any(folder.is_relative_to(root) for root in roots):
-            raise PathNotAllowed
+        folder = _resolved(path, roots)
         os.scandir(folder).close()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links; a NUL in the name
         raise PathNotAllowed from error
     return folder
+
+
+def allowed_file(path: str, roots: Sequence[Path]) -> Path:
+    """The real file behind `path`, all links resolved.
+
+    Args:
+        path: an absolute path.
+        roots: resolved folders; the result lies below one.
+
+    Raises:
+        PathNotAllowed: it does not, or is no regular file that can be read.
+    """
+    try:
+        file = _resolved(path, roots)
+        os.close(open_regular(os.fsencode(file)))
+    except (OSError, RuntimeError, ValueError, FileRefused) as error:
+        raise PathNotAllowed("file") from error
+    return file
+
+
+def _resolved(path: str, roots: Sequence[Path]) -> Path:
+    real = Path(path).resolve(strict=True)
+    if not Path(path).is_absolute() or not any(real.is_relative_to(root) for root in roots):
+        raise ValueError(path)
+    return real
 
 
 def open_regular(path: bytes) -> int:

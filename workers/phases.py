@@ -29,6 +29,7 @@ from models.teacher import TeacherError
 from workers.digests import digest_of
 from workers.durable import sync_file, sync_folder
 from workers.epochs import Epochs
+from workers.evaluate import evaluate_unit
 from workers.export import checked_images, export
 from workers.files import MANIFEST, manifest_count, write_json
 from workers.jobs import Claim, Lane, Phase
@@ -83,6 +84,8 @@ def run_unit(
         return predict(claim, bench, on_batch)
     if claim.phase == "cam":
         return render_cam(claim, bench, on_batch)
+    if claim.phase == "evaluate":
+        return evaluate_unit(claim, bench, on_batch)
     unit = JobUnit(claim, outputs, bench, on_batch)
     torch.set_num_threads(unit.threads)
     finished = METHOD[claim.phase](unit)

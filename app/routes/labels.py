@@ -8,10 +8,11 @@ from app.conditional import best_type
 from app.deps import DEFAULT_PAGE, AtVersion, Cursor, Limit, ServicesDep
 from app.errors import invalid
 from app.label_replies import CSV, JSON, NDJSON, page_fields, stream
-from app.labels import Stage, stage_labels
+from app.labels import stage_labels
 from app.openapi import problems
 from app.replies import json_reply, read_cursor
 from app.schemas import LabelPage
+from workers.stages import Stage
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 

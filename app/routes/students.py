@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from app.deps import DEFAULT_PAGE, Cursor, Limit, Services, ServicesDep
 from app.downloads import OCTETS, send_file
 from app.errors import Problem
-from app.labels import columns_of, student_id_of
+from app.labels import columns_of
 from app.openapi import problems
 from app.replies import json_reply, page_of
 from app.schemas import Student, StudentPage
@@ -15,6 +15,7 @@ from app.student_files import student_weights
 from app.submit import student_job
 from app.thresholds import thresholds_of
 from workers.jobs import Kind, Record, Status
+from workers.stages import student_id_of
 
 router = APIRouter(prefix="/v1/students", tags=["students"])
 

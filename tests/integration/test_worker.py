@@ -1,5 +1,6 @@
 """A worker runs real units of a real job against a real Valkey, in this process."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -13,13 +14,25 @@ from safetensors.torch import load_file
 from demo.world import CLASSES, write_world
 from models.config import PRESETS
 from models.data import ImageFiles, view_batches
+from models.metrics import mean_average_precision
 from models.onnx_export import OnnxStudent, check_difference
 from models.teacher import Teacher
 from workers import export, phases, units
-from workers.files import DataFolder, content_files, read_json, read_rows, tensor_rows
+from workers.evaluation import evaluate_job
+from workers.files import (
+    DataFolder,
+    content_files,
+    read_json,
+    read_rows,
+    tensor_rows,
+    write_json,
+)
 from workers.jobs import Kind, Lane, Phase, Record, Status, new_id
+from workers.results import open_job
 from workers.settings import Settings
+from workers.stages import Stage
 from workers.store import Store, connect
+from workers.truth.read import read_truth
 from workers.worker import Halted, Worker
 
 REGISTER = [Phase("register", Lane.IO)]
@@ -250,6 +263,28 @@ def test_every_stage_has_a_row_for_every_image(calm: Calm) -> None:
     assert rows("score", "scores.safetensors", "probs") == IMAGES
     shards = range(-(-IMAGES // SHARD))
     assert [rows("localize", "views.safetensors", "local_probs", k) for k in shards] == [4, 4, 2]
+
+
+def test_a_job_is_evaluated_from_its_files_alone(calm: Calm, scenes: Path, tmp_path: Path) -> None:
+    drawn = read_json(scenes / "truth.json")["images"]
+    rows = [{"path": path, "labels": about["labels"]} for path, about in drawn.items()]
+    (tmp_path / "truth.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    # As the API leaves it.
+    write_json(calm.folder.job(calm.job.id) / "request.json", {"request": calm.job.request})
+
+    results = open_job(calm.folder, calm.job.id)
+    evaluation, _ = evaluate_job(results, read_truth(tmp_path / "truth.jsonl"))
+
+    names = sorted(CLASSES[:4])
+    labels = [drawn[path]["labels"] for path in results.paths]
+    targets = torch.tensor([[name in own for name in names] for own in labels])
+    scores = load_file(calm.output("score") / "scores.safetensors")["probs"][results.rows]
+    found = evaluation["stages"]["student"]
+    assert evaluation["counts"]["matched"] == IMAGES
+    assert found["map"] == pytest.approx(mean_average_precision(scores, targets), abs=1e-9)
+    assert {stage: entry["map"] is None for stage, entry in evaluation["stages"].items()} == (
+        dict.fromkeys(Stage, False)
+    )
 
 
 def test_boxes_of_local_views_lie_in_their_images(calm: Calm) -> None:

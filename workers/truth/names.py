@@ -54,7 +54,7 @@ def match_classes(
     _check_map(given, truth, job)
     found = {name: target for name, target in given.items() if target is not None}
     left = [name for name in truth if name not in given]
-    free = [name for name in job if name not in found.values()]
+    free = list(job)
     for key in (str, _key, _meaning):
         by_key = _by_key(free, key)
         new = {name: by_key[key(name)] for name in left if key(name) in by_key}

@@ -20,6 +20,13 @@ DEPTH = 3
 Lists = Mapping[str, Path]
 
 
+def is_list(name: str) -> bool:
+    """Whether a file's name, in small letters, is that of a list of NUS-WIDE."""
+    return name in {CONCEPTS_FILE, *IMAGE_LISTS.values()} or (
+        name.endswith(".txt") and _concept(name, None) is not None
+    )
+
+
 def find_lists(folder: Path) -> Lists:
     """The files of NUS-WIDE at or below a folder; empty where it is none.
 
@@ -30,7 +37,7 @@ def find_lists(folder: Path) -> Lists:
     for place in folders_below(folder, DEPTH):
         for path in sorted(place.glob("*.txt")):
             name = path.name.lower()
-            if name not in {CONCEPTS_FILE, *IMAGE_LISTS.values()} and not _concept(name, None):
+            if not is_list(name):
                 continue
             if name in found:
                 raise TruthError(

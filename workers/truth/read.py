@@ -114,7 +114,12 @@ def _read_folder(folder: Path, wanted: Format | None, split: str | None) -> Trut
         return read_voc(root, split=split)
     if wanted in {None, Format.NUS_WIDE} and (lists := find_lists(folder)):
         return read_nus_wide(lists, split=split)
-    files = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES and p.is_file()]
+    files = [
+        path
+        for place in folders_below(folder, DEPTH)
+        for path in sorted(place.iterdir())
+        if path.suffix.lower() in SUFFIXES and path.is_file()
+    ]
     if len(files) == 1 and wanted not in WITH_SPLITS:
         return _read_file(files[0], wanted, split)
     raise TruthError(

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException
@@ -53,6 +53,13 @@ def read_voc(root: Path, *, split: str | None = None) -> Truth:
 def is_voc(folder: Path) -> bool:
     """Whether a folder is laid out like VOC's."""
     return (folder / ANNOTATIONS).is_dir() or (folder / LISTS).is_dir()
+
+
+def is_voc_file(path: PurePath) -> bool:
+    """Whether a path below some folder is that of an annotation or a list."""
+    is_annotation = path.suffix == ".xml" and path.parent.name == ANNOTATIONS.name
+    is_list = path.suffix == ".txt" and path.parent.parts[-2:] == LISTS.parts
+    return is_annotation or is_list
 
 
 class _Lists:

@@ -1,0 +1,127 @@
+"""Evaluations: how good a job's labels are, where the user knows the truth."""
+
+from pathlib import Path
+from typing import Annotated
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Header, Query, Request, Response
+
+from app.bodies import submit_json_or_files
+from app.deps import DEFAULT_PAGE, Cursor, Limit, ServicesDep
+from app.evaluation_schemas import EvaluationCreate, EvaluationPage, EvaluationRead
+from app.evaluations import (
+    evaluation_reply,
+    evaluation_result,
+    submit_evaluation,
+    submit_uploaded_truth,
+    succeeded_job,
+)
+from app.openapi import BINARY, json_or_form, problems
+from app.replies import accepted_reply, json_reply, page_of, polled_reply
+from app.uploads import Upload
+from workers.jobs import Kind, Record
+from workers.truth.truth import Format
+
+router = APIRouter(tags=["evaluations"])
+
+FORM = {
+    "truth": {
+        **BINARY,
+        "description": "CSV, JSON Lines or COCO's instances file; a zip of a VOC or NUS-WIDE.",
+    },
+    "format": {"type": "string", "enum": list(Format)},
+    "split": {"type": "string", "maxLength": 100},
+    "class_map": {"type": "string", "description": "A JSON object, as in a JSON body."},
+    "name": {"type": "string", "maxLength": 200},
+}
+
+
+@router.post(
+    "/v1/jobs/{job_id}/evaluations",
+    status_code=202,
+    operation_id="create_evaluation",
+    summary="Compare a job's labels with the truth",
+    response_model=EvaluationRead,
+    responses=problems(
+        "malformed_request",
+        "path_not_allowed",
+        "job_not_found",
+        "not_ready",
+        "upload_stalled",
+        "body_too_large",
+        "unsupported_media_type",
+        "unsupported_archive",
+        "archive_rejected",
+        "disk_full",
+    ),
+    openapi_extra=json_or_form(EvaluationCreate, FORM),
+)
+async def create_evaluation(job_id: str, request: Request, services: ServicesDep) -> Response:
+    """A truth as an uploaded file, or a file or folder of the server.
+
+    What is wrong inside the truth shows when it is read: the evaluation then fails, with the line.
+    """
+    job = await run_sync(succeeded_job, services, job_id)
+
+    def from_upload(upload: Upload, _folder: Path) -> Record:
+        return submit_uploaded_truth(services, job, upload)
+
+    record = await submit_json_or_files(
+        request,
+        services,
+        EvaluationCreate,
+        from_json=lambda body: submit_evaluation(services, job, body),
+        from_upload=from_upload,
+    )
+    reply = {**evaluation_reply(record), "result": None}
+    return accepted_reply(reply, record, f"/v1/evaluations/{record.id}")
+
+
+@router.get(
+    "/v1/jobs/{job_id}/evaluations",
+    operation_id="list_evaluations",
+    summary="List the evaluations of a job, newest first",
+    response_model=EvaluationPage,
+    responses=problems("job_not_found"),
+)
+def list_evaluations(
+    job_id: str, services: ServicesDep, limit: Limit = DEFAULT_PAGE, cursor: Cursor = None
+) -> Response:
+    """With their mAP; all figures are in each one."""
+    services.record(job_id, "job")
+    records, next_cursor = page_of(
+        services.store,
+        Kind.EVALUATION,
+        limit=limit,
+        cursor=cursor,
+        keep=lambda record: record.request["job_id"] == job_id,
+    )
+    data = [evaluation_reply(record) for record in records]
+    return json_reply({"data": data, "next_cursor": next_cursor})
+
+
+@router.get(
+    "/v1/evaluations/{evaluation_id}",
+    operation_id="get_evaluation",
+    summary="Get an evaluation and its figures",
+    response_model=EvaluationRead,
+    responses=problems("evaluation_not_found", "artifact_corrupt"),
+)
+def get_evaluation(
+    evaluation_id: str,
+    services: ServicesDep,
+    *,
+    curves: Annotated[
+        bool, Query(description="With the points of the precision-recall curves.")
+    ] = False,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """`result` is null until it succeeded."""
+    record = services.record(evaluation_id, "eval")
+    result = evaluation_result(record, services, with_curves=curves)
+    return polled_reply(
+        {**evaluation_reply(record), "result": result},
+        record,
+        if_none_match=if_none_match,
+        mark="-curves" if curves else "",
+    )

@@ -1,0 +1,46 @@
+"""The kinds of labels that a job leaves, and the files in which their scores lie."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Stage(StrEnum):
+    """A kind of label, in the order in which a job makes them."""
+
+    GLOBAL = "global"
+    DEBIASED = "debiased"
+    LOCAL = "local"
+    PSEUDO = "pseudo"
+    STUDENT = "student"
+
+
+@dataclass(frozen=True)
+class StageFile:
+    """Where a stage's scores lie."""
+
+    phase: str
+    file: str
+    tensor: str
+    #: Each unit of the phase has a shard of the images.
+    is_sharded: bool = False
+
+
+STAGE_FILES = {
+    Stage.GLOBAL: StageFile("debias", "labels.safetensors", "probs"),
+    Stage.DEBIASED: StageFile("debias", "labels.safetensors", "labels"),
+    Stage.LOCAL: StageFile("localize", "views.safetensors", "local_probs", is_sharded=True),
+    Stage.PSEUDO: StageFile("update", "labels.safetensors", "labels"),
+    Stage.STUDENT: StageFile("score", "scores.safetensors", "probs"),
+}
+VIEWS_FILE = StageFile("localize", "views.safetensors", "offsets", is_sharded=True)
+PREDICTION_FILE = StageFile("predict", "scores.safetensors", "probs")
+
+#: Stages whose labels are the classes with this score; those of the student have thresholds, the
+#: others say nothing of what is a label.
+CERTAIN = 1.0
+CERTAIN_STAGES = frozenset({Stage.DEBIASED, Stage.PSEUDO})
+
+
+def student_id_of(job_id: str) -> str:
+    """A student has the id of its job but for the prefix."""
+    return f"stu_{job_id.removeprefix('job_')}"
