@@ -20,6 +20,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
+from benchmarks.evaluation import bench_evaluate
 from demo.world import CLASSES, TUNING_SEEDS, draw_scene, write_world
 from models import distill
 from models.config import PRESETS
@@ -37,7 +38,7 @@ Row = tuple[str, str, str]
 def main() -> None:
     """Command line: `python -m benchmarks.speed`."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=["embed", "localize", "memory"])
+    parser.add_argument("--only", choices=["embed", "localize", "memory", "evaluate"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--peak-of", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -46,7 +47,12 @@ def main() -> None:
     if arguments.peak_of:
         print(peak_bytes(arguments.folder, arguments.peak_of, arguments.threads))
         return
-    benchmarks = {"embed": bench_embed, "localize": bench_localize, "memory": bench_memory}
+    benchmarks = {
+        "embed": bench_embed,
+        "localize": bench_localize,
+        "memory": bench_memory,
+        "evaluate": bench_evaluate,
+    }
     print("| what | seen | aim |\n| --- | --- | --- |")
     for name, bench in benchmarks.items():
         if arguments.only in (None, name):

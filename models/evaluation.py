@@ -155,16 +155,27 @@ def evaluate(
     """
     left_out = torch.zeros_like(targets) if ignored is None else ignored
     targets = targets & ~left_out
-    rankings = [rank(*column) for column in judged_columns(scores, targets, ignored)]
-    best = torch.stack([ranked_best_f1_threshold(ranking) for ranking in rankings])
+    # One ranking at a time: those of 80 classes and 100,000 images together take 160 MB.
+    columns = judged_columns(scores, targets, ignored)
+    ranked = [_ranked(rank(*column)) for column in columns]
+    precisions, best, curves = zip(*ranked, strict=True)
     return Figures(
-        average_precision=torch.stack([ranked_average_precision(r) for r in rankings]),
+        average_precision=torch.stack(precisions),
         support=targets.sum(dim=0).double(),
         ignored=left_out.sum(dim=0).double(),
-        curves=[thin_curve(ranking) for ranking in rankings],
-        best=decide(scores, targets, best, left_out),
+        curves=list(curves),
+        best=decide(scores, targets, torch.stack(best), left_out),
         own=None if thresholds is None else decide(scores, targets, thresholds, left_out),
         calibration=calibrate(scores, targets, ignored),
+    )
+
+
+def _ranked(ranking: Ranking) -> tuple[Tensor, Tensor, Tensor]:
+    """Average precision, best threshold and curve of one class."""
+    return (
+        ranked_average_precision(ranking),
+        ranked_best_f1_threshold(ranking),
+        thin_curve(ranking),
     )
 
 

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from workers.archives import ArchiveRejected, is_zip
 from workers.digests import digest_of
 from workers.evaluation import VERSION, digest_of_truth, evaluate_job
@@ -19,6 +17,7 @@ from workers.evaluation_table import print_evaluation
 from workers.files import DataFolder, read_json, write_json
 from workers.jobs import Claim, Kind
 from workers.results import JobResults, JobUnreadable, open_job
+from workers.sandbox import usable_cores
 from workers.settings import Settings
 from workers.stages import Stage
 from workers.truth.read import read_truth
@@ -34,7 +33,6 @@ NEWEST = "evaluation.json"
 def evaluate_unit(claim: Claim, bench: Workbench, on_batch: OnBatch) -> Finished:
     """The figures of a job against the truth that the request names."""
     request, folder = claim.record.request, bench.folder
-    torch.set_num_threads(bench.threads)
     results = open_job(folder, request["job_id"])
     own = folder.of(Kind.EVALUATION, claim.record.id)
     with folder.staging(claim.nonce) as staging:
@@ -42,7 +40,12 @@ def evaluate_unit(claim: Claim, bench: Workbench, on_batch: OnBatch) -> Finished
         truth = read_truth(path, format=request["format"], split=request["split"])
     on_batch(0)
     name = publish(
-        results, truth, class_map=request["class_map"], nonce=claim.nonce, on_images=on_batch
+        results,
+        truth,
+        class_map=request["class_map"],
+        nonce=claim.nonce,
+        threads=bench.threads,
+        on_images=on_batch,
     )
     facts = facts_of(read_json(folder.phase(name) / EVALUATION))
     result = {"status": "succeeded", "facts": facts, "outputs": [[claim.phase, 0, name]]}
@@ -56,6 +59,7 @@ def publish(
     *,
     class_map: Mapping[str, str | None] | None,
     nonce: str,
+    threads: int = 1,
     on_images: Callable[[int], None] = lambda _: None,
 ) -> str:
     """Name of the output folder with the evaluation, made now unless it is there already.
@@ -74,7 +78,9 @@ def publish(
     )
 
     def make(staging: Path) -> None:
-        evaluation, curves = evaluate_job(results, truth, class_map=class_map, on_images=on_images)
+        evaluation, curves = evaluate_job(
+            results, truth, class_map=class_map, threads=threads, on_images=on_images
+        )
         write_json(staging / EVALUATION, evaluation)
         write_json(staging / CURVES, curves)
 
@@ -117,7 +123,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """`python -m workers.evaluate`: 0 done, 1 the truth or the job is unusable, 2 wrong options."""
     options = _parser().parse_args(arguments)
     settings = Settings(**({"data": options.data} if options.data else {}))
-    torch.set_num_threads(settings.threads or torch.get_num_threads())
     try:
         evaluation = _evaluate(options, settings)
         if options.out:
@@ -162,7 +167,13 @@ def _evaluate(options: argparse.Namespace, settings: Settings) -> dict[str, Any]
         if path.is_file() and is_zip(path):
             path = unpack_truth(path, Path(unpacked), settings)
         truth = read_truth(path, format=options.format, split=options.split)
-    name = publish(results, truth, class_map=dict(options.classes), nonce="evaluate")
+    name = publish(
+        results,
+        truth,
+        class_map=dict(options.classes),
+        nonce="evaluate",
+        threads=settings.threads or usable_cores(),
+    )
     evaluation = read_evaluation(folder, name)
     assert evaluation is not None, "it was written a moment ago"
     return evaluation

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -60,6 +63,7 @@ def evaluate_job(
     truth: Truth,
     *,
     class_map: Mapping[str, str | None] | None = None,
+    threads: int = 1,
     on_images: Callable[[int], None] = lambda _: None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """All figures of a job, and the points of its precision-recall curves.
@@ -68,6 +72,7 @@ def evaluate_job(
         results: of a succeeded job.
         truth: of some of its images and classes.
         class_map: class of the truth -> class of the job, or None to leave it out.
+        threads: how many stages are looked at side by side.
         on_images: told after every stage how many images were looked at; may raise.
 
     Returns:
@@ -78,16 +83,13 @@ def evaluate_job(
         JobUnreadable: a file of the job is damaged.
     """
     joined = join(results, truth, class_map)
-    figures = {}
-    for number, stage in enumerate(Stage, start=1):
-        thresholds = results.thresholds(stage)
-        figures[stage] = evaluate(
-            results.scores(stage)[joined.rows][:, joined.classes],
-            joined.targets,
-            thresholds=None if thresholds is None else thresholds[joined.classes],
-            ignored=joined.ignored,
-        )
-        on_images(number * len(joined.rows))
+    figures: dict[Stage, Figures] = {}
+    with _short_sorts(), ThreadPoolExecutor(threads) as pool:
+        for stage, found in zip(
+            Stage, pool.map(partial(_figures, results, joined), Stage), strict=True
+        ):
+            figures[stage] = found
+            on_images(len(figures) * len(joined.rows))
     return _document(results, truth, joined, figures), _curves(results, joined, figures)
 
 
@@ -122,6 +124,30 @@ def digest_of_truth(truth: Truth) -> str:
         row = "\0".join((path, *sorted(image.labels), "", *sorted(image.ignored)))
         digest.update(f"\n{row}".encode())
     return digest.hexdigest()
+
+
+def _figures(results: JobResults, joined: Joined, stage: Stage) -> Figures:
+    thresholds = results.thresholds(stage)
+    return evaluate(
+        results.scores(stage)[joined.rows][:, joined.classes],
+        joined.targets,
+        thresholds=None if thresholds is None else thresholds[joined.classes],
+        ignored=joined.ignored if joined.ignored.any() else None,
+    )
+
+
+@contextmanager
+def _short_sorts() -> Iterator[None]:
+    """Each sort on one thread: two threads of torch spend more time on each other.
+
+    With them 100,000 images and 80 classes took 200 s on a busy machine, in place of 36 s.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _marked(sets: Sequence[frozenset[str]], by_name: Mapping[str, int], width: int) -> Tensor:
