@@ -28,6 +28,7 @@ from app.schemas import DatasetCreate, PredictionCreate
 from app.security import SecurityHeaders
 from workers.cams import sweep
 from workers.files import DataFolder
+from workers.outcomes import write_failure
 from workers.queue import make_celery, ring
 from workers.reaper import Reaper
 from workers.settings import Settings
@@ -73,7 +74,13 @@ async def _lifespan(app: FastAPI, *, settings: Settings) -> AsyncIterator[None]:
         stack.callback(store.redis.close)
         celery = make_celery(settings)
         stack.callback(celery.close)
-        reaper = Reaper(store, settings, ring=partial(ring, celery), sweep=partial(sweep, data))
+        reaper = Reaper(
+            store,
+            settings,
+            ring=partial(ring, celery),
+            sweep=partial(sweep, data),
+            keep_end=partial(write_failure, data),
+        )
         reaper.start()
         stack.callback(reaper.stop)
         app.state.services = Services(settings, store, data, partial(ring, celery))

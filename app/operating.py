@@ -1,9 +1,10 @@
-"""The commands of whoever operates the service: doctor."""
+"""The commands of whoever operates the service: doctor, recover."""
 
 import json
 import os
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -38,6 +39,52 @@ def doctor(
     else:
         examine.say_all(findings, print)
     raise typer.Exit(1 if examine.count(findings, Level.PROBLEM) else 0)
+
+
+@commands.command()
+def recover(
+    *,
+    data: DataOption = None,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Do it; without, it is only told what would be done.")
+    ] = False,
+) -> None:
+    """Fill an emptied Redis from the data folder, while the service runs or before.
+
+    What Redis has is left alone, and nothing is deleted. What had ended comes back as it ended,
+    what had not is queued again and goes on from what is on disk. Exit codes: 0 done or nothing to
+    do, 1 some folders make no record, 2 wrong settings, 3 no Redis.
+    """
+    from redis import RedisError
+
+    from app.recover_command import report
+    from app.standalone import CannotServe, redis_url_of
+    from workers.files import DataFolder
+    from workers.recovery import recover
+    from workers.settings import Settings
+    from workers.store import open_store
+
+    _use(data)
+    try:
+        settings = Settings()
+        url = redis_url_of(settings)
+    except (CannotServe, ValueError) as error:
+        _fail(str(error), code=2)
+    if url is None:
+        _fail("CCD_REDIS_URL is not set and no `ccd serve` runs on the data folder", code=3)
+    store = open_store(settings.model_copy(update={"redis_url": url}))
+    try:
+        store.redis.ping()  # an empty data folder asks nothing
+        found = recover(store, DataFolder(settings.data), apply=apply)
+    except RedisError as error:
+        _fail(f"Redis: {error}; what was restored stays, run it again", code=3)
+    report(found, print, applied=apply)
+    raise typer.Exit(1 if found.lost else 0)
+
+
+def _fail(message: str, *, code: int) -> NoReturn:
+    print(f"ccd: {message}", file=sys.stderr)
+    raise typer.Exit(code)
 
 
 def _use(data: Path | None) -> None:

@@ -30,6 +30,8 @@ CHECK_SECONDS = 0.2
 STOP_API_SECONDS, STOP_WORKERS_SECONDS, STOP_VALKEY_SECONDS = 6.0, 31.0, 6.0
 #: A running service's address and process, in its data folder.
 SERVICE_FILE = "service.json"
+#: In the runtime folder of a data folder.
+VALKEY_SOCKET = "valkey.sock"
 
 
 class CannotServe(Exception):
@@ -92,7 +94,7 @@ class Service:
             self._add(f"worker-{lane}", "--lane", lane, on_death=release)
 
     def _start_valkey(self) -> None:
-        socket = runtime_folder(self._settings.data) / "valkey.sock"
+        socket = runtime_folder(self._settings.data) / VALKEY_SOCKET
         log = self._logs / "valkey.log"
         folder = self._settings.data / "valkey"
         process = start_valkey(folder, socket, log=log)
@@ -194,11 +196,23 @@ def is_ready(host: str, port: int) -> bool:
             return False
 
 
+def redis_url_of(settings: Settings) -> str | None:
+    """The Redis that is named, else the Valkey of a `ccd serve` that runs on the data folder.
+
+    Raises:
+        CannotServe: the folder where its socket would be is not private.
+    """
+    if settings.redis_url is not None:
+        return settings.redis_url
+    socket = runtime_folder(settings.data) / VALKEY_SOCKET
+    return valkey_url(socket) if socket.exists() else None
+
+
 def runtime_folder(data: Path) -> Path:
     """A private folder with a short path, always the same one for a data folder."""
     base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
     name = f"ccd-{os.getuid()}-{sha256(os.fsencode(data.resolve())).hexdigest()[:16]}"
-    if len(str(base / name / "valkey.sock").encode()) > MAX_SOCKET_PATH:
+    if len(str(base / name / VALKEY_SOCKET).encode()) > MAX_SOCKET_PATH:
         base = Path("/tmp")  # noqa: S108 - the folder is checked below
     folder = base / name
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

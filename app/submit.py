@@ -13,8 +13,9 @@ from app.uploads import Upload, UploadedFile
 from models.config import DistillConfig, resolve
 from workers.archives import check_archive
 from workers.durable import make_folder, sync_folder
-from workers.files import NAMES, disk_guard, write_json
+from workers.files import NAMES, disk_guard
 from workers.jobs import Kind, Lane, Phase, Record, Status, new_id
+from workers.outcomes import write_request
 from workers.paths import allowed_folder, display_path
 from workers.stages import student_id_of
 from workers.store import RecordNotFound
@@ -174,17 +175,17 @@ def submit_record(
     """Durable on disk, then recorded, then rung for; nothing is left of what failed."""
     folder = services.data.of(kind, id)
     request_id = current_request_id()
-    accepted = {
-        "id": id,
-        "kind": kind,
-        "request": request,
-        "waits_for": waits_for,
-        "request_id": request_id,
-    }
     try:
         with disk_guard(services.data.root):
-            make_folder(folder)
-            write_json(folder / "request.json", accepted)
+            write_request(
+                folder,
+                kind=kind,
+                id=id,
+                request=request,
+                phases=(phase,),
+                waits_for=waits_for,
+                request_id=request_id,
+            )
         services.store.redis.ping()
     except BaseException:
         services.data.discard(folder)

@@ -178,6 +178,22 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{milliseconds}{_in_digits(secrets.randbits(60), 12)}"
 
 
+def made_ms(id: str) -> int | None:
+    """The millisecond in which `new_id` made an id; None for one of another origin."""
+    digits = id.partition("_")[2]
+    if len(digits) != 22 or set(digits) - set(DIGITS):
+        return None
+    made = 0
+    for digit in digits[:10]:
+        made = made << 5 | DIGITS.index(digit)
+    return made
+
+
+def milliseconds(text: str) -> int:
+    """What `rfc3339` wrote."""
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
+
+
 def rfc3339(milliseconds: int) -> str:
     """`2026-11-23T12:00:00.000Z`, from milliseconds since 1970."""
     moment = datetime.fromtimestamp(milliseconds / 1000, UTC)

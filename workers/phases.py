@@ -33,6 +33,7 @@ from workers.evaluate import evaluate_unit
 from workers.export import checked_images, export
 from workers.files import MANIFEST, manifest_count, write_json
 from workers.jobs import Claim, Lane, Phase
+from workers.outcomes import write_success
 from workers.register import register
 from workers.render import render_cam
 from workers.units import (
@@ -78,6 +79,19 @@ def run_unit(
         bench: what this process keeps in memory.
         on_batch: told after every batch how many images of the unit are done; may raise.
     """
+    finished = _run(claim, outputs, bench, on_batch)
+    if claim.phase == claim.record.phases[-1].name and not finished.plan:
+        # On disk before it is final in Redis: an empty Redis can be rebuilt from it.
+        all_outputs = {**outputs, (claim.phase, claim.unit): finished.output}
+        write_success(
+            bench.folder, claim.record, all_outputs, facts=finished.facts, done=finished.done
+        )
+    return finished
+
+
+def _run(
+    claim: Claim, outputs: Mapping[tuple[str, int], str], bench: Workbench, on_batch: OnBatch
+) -> Finished:
     if claim.phase == "register":
         return register_images(claim, bench, on_batch)
     if claim.phase == "predict":
@@ -88,10 +102,7 @@ def run_unit(
         return evaluate_unit(claim, bench, on_batch)
     unit = JobUnit(claim, outputs, bench, on_batch)
     torch.set_num_threads(unit.threads)
-    finished = METHOD[claim.phase](unit)
-    if claim.phase == claim.record.phases[-1].name and not finished.plan:
-        _write_result(unit, finished)
-    return finished
+    return METHOD[claim.phase](unit)
 
 
 def plan_of(config: DistillConfig, num_images: int, shard_images: int) -> list[Phase]:
@@ -358,17 +369,6 @@ def score(unit: JobUnit) -> Finished:
     metrics = {"selected_epoch": selected, "training_map": scores}
     facts = _publish_student(unit, name, metrics)
     return Finished(name, len(unit.files), facts=facts, reused=reused)
-
-
-def _write_result(unit: JobUnit, finished: Finished) -> None:
-    """The outcome on disk before it is final in Redis: an empty Redis can be rebuilt from it."""
-    outputs = {**unit.outputs, (unit.claim.phase, unit.claim.unit): finished.output}
-    result = {
-        "status": "succeeded",
-        "facts": {**unit.facts, **finished.facts},
-        "outputs": [[phase, k, folder] for (phase, k), folder in sorted(outputs.items())],
-    }
-    write_json(unit.folder.job(unit.job_id) / "result.json", result)
 
 
 METHOD: dict[str, Callable[[JobUnit], Finished]] = {

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import structlog
 from redis import RedisError
 
-from workers.jobs import Lane, split_unit_id
+from workers.jobs import Lane, Record, Status, split_unit_id
+from workers.outcomes import Outputs
 from workers.settings import Settings
 from workers.store import Store
 
@@ -27,6 +28,7 @@ class Reaper:
     Args:
         ring: rings a lane's doorbell so many times.
         sweep: removes staging folders that belong to none of the given nonces.
+        keep_end: writes the end of a record that is given up, with its outputs, to disk.
         clock: seconds that never go back. Leases are judged by the clock of Redis, but acted
             on only when they stayed expired for a while by this one: after an outage of Redis,
             or a leap of its clock, the workers come first.
@@ -39,9 +41,11 @@ class Reaper:
         *,
         ring: Callable[[Lane, int], None],
         sweep: Callable[[set[str]], object],
+        keep_end: Callable[[Record, Outputs], object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._ring, self._sweep, self._clock = store, ring, sweep, clock
+        self._keep_end = keep_end
         self._reap_seconds = settings.reap_seconds
         self.grace_seconds = min(15.0, settings.lease_seconds / 4)
         self._expired_since: dict[tuple[str, str], float] = {}
@@ -93,6 +97,8 @@ class Reaper:
             unit=number,
             status=status,
         )
+        if status is Status.FAILED:
+            self._keep_end(self._store.get(record_id), self._store.outputs(record_id))
 
     def _ring_if_waiting(self, lane: Lane) -> None:
         now = self._clock()

@@ -36,7 +36,7 @@ def register(
     on_files: Callable[[int], None],
     decoder: str = DECODER,
 ) -> dict[str, Any]:
-    """Publish the dataset and write its result; the facts for its record.
+    """Publish the dataset; the facts for its record.
 
     A dataset that is published already is not registered again. An upload is deleted at the end.
 
@@ -74,7 +74,6 @@ def register(
             _write_facts(staging, source, listing)
             folder.publish(staging, final)
     facts: dict[str, Any] = read_json(final / FACTS)
-    write_json(own / "result.json", {"status": "succeeded", "facts": facts})
     if request["source"]["kind"] != "folder":
         folder.discard(own / request["source"]["path"])
     return facts

@@ -23,6 +23,7 @@ from workers.jobs import (
     Status,
     split_unit_id,
 )
+from workers.outcomes import Kept, write_ending
 from workers.records import read_record, write_phases
 from workers.settings import Settings
 
@@ -170,6 +171,22 @@ class Store:
         if fields is None:
             raise RecordNotFound(waits_for or id)
         return read_record(_pairs(fields))
+
+    def restore(self, kept: Kept) -> Status | None:
+        """Puts a record back as the disk has it: its status then, None for one that is there.
+
+        Raises:
+            RecordNotFound: it has not ended, and what it waits for is missing.
+        """
+        answer = self._run(
+            "restore",
+            *(kept.id, kept.kind, json.dumps(kept.request), write_phases(kept.phases)),
+            *(kept.priority, kept.waits_for or "", kept.request_id or "", kept.created_ms),
+            "" if kept.ending is None else write_ending(kept.ending),
+        )
+        if answer == "unmet":
+            raise RecordNotFound(str(kept.waits_for))
+        return None if answer == "exists" else Status(answer)
 
     def get(self, id: str) -> Record:
         fields = cast("dict[str, str]", self.redis.hgetall(f"ccd:record:{id}"))

@@ -25,6 +25,7 @@ from workers import log
 from workers.cams import sweep
 from workers.files import DataFolder
 from workers.jobs import Lane
+from workers.outcomes import write_failure
 from workers.queue import TASK_NAME, make_celery, ring
 from workers.reaper import Reaper
 from workers.settings import Settings
@@ -63,7 +64,11 @@ def _start_reaper(**_: object) -> None:
     folder = DataFolder(settings.data)
     folder.create()
     _reaper = Reaper(
-        open_store(settings), settings, ring=partial(ring, celery_app), sweep=partial(sweep, folder)
+        open_store(settings),
+        settings,
+        ring=partial(ring, celery_app),
+        sweep=partial(sweep, folder),
+        keep_end=partial(write_failure, folder),
     )
     _reaper.start()
 

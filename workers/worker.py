@@ -11,14 +11,14 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self
 
 import structlog
 from redis.exceptions import RedisError
 
-from workers.files import DataFolder, DiskFull, is_disk_full, write_json
-from workers.jobs import Claim, JobError, Lane
+from workers.files import DataFolder, DiskFull, is_disk_full
+from workers.jobs import Claim, JobError, Lane, Record, Status
+from workers.outcomes import write_end
 from workers.settings import Settings
 from workers.store import Renewal, StaleClaim, Store
 
@@ -198,17 +198,15 @@ class Worker:
         is_expected = isinstance(getattr(error, "code", None), str)
         logger.error("unit.failed", code=failure.code, exc_info=None if is_expected else error)
         if self.store.renew(claim, done=0) is Renewal.OK:  # still ours, and not to be cancelled
-            self._write_failure(claim, failure)
+            self._write_failure(claim.record, failure)
         self.store.fail(claim, failure)
         return failure.code
 
-    def _write_failure(self, claim: Claim, failure: JobError) -> None:
+    def _write_failure(self, record: Record, failure: JobError) -> None:
         """The outcome on disk before it is final in Redis; a full disk does not hide it."""
-        if not claim.record.kind.is_durable:
-            return
-        path = self.folder.of(claim.record.kind, claim.record.id) / "result.json"
+        outputs = self.store.outputs(record.id)
         try:
-            write_json(path, {"status": "failed", "error": asdict(failure)})
+            write_end(self.folder, record, outputs, status=Status.FAILED, error=failure)
         except OSError as error:
             logger.warning("result.unwritten", error=str(error))
 

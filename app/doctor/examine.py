@@ -12,8 +12,7 @@ from app.doctor.machine import check_hardware, check_open_files, check_weights_f
 from app.doctor.roots import check_roots
 from app.doctor.settings import read_settings
 from app.doctor.versions import check_versions
-from app.standalone import CannotServe, runtime_folder
-from app.valkey import valkey_url
+from app.standalone import CannotServe, redis_url_of
 from workers.files import DataFolder
 from workers.settings import Settings
 
@@ -38,23 +37,20 @@ def examine(*, quick: bool = False) -> Iterator[Finding]:
 
 def check_job_store(settings: Settings) -> Iterator[Finding]:
     """The Redis that is named, or the embedded Valkey of a `ccd serve` that runs on the folder."""
-    if settings.redis_url is None:
-        try:
-            socket = runtime_folder(settings.data) / "valkey.sock"
-        except CannotServe as error:
-            yield _not_private(str(error))
-            return
-        if not socket.exists():
-            yield skipped("redis", "CCD_REDIS_URL is not set: `ccd serve` starts its own Valkey")
-            return
-        settings = settings.model_copy(update={"redis_url": valkey_url(socket)})
-    assert settings.redis_url is not None, "set above"
-    findings = list(check_redis(settings.redis_url))
+    try:
+        url = redis_url_of(settings)
+    except CannotServe as error:
+        yield _not_private(str(error))
+        return
+    if url is None:
+        yield skipped("redis", "CCD_REDIS_URL is not set: `ccd serve` starts its own Valkey")
+        return
+    findings = list(check_redis(url))
     yield from findings
     if any(
         finding.check == "redis.reachable" and finding.level is Level.OK for finding in findings
     ):
-        yield from check_workers(settings)
+        yield from check_workers(settings.model_copy(update={"redis_url": url}))
 
 
 def _not_private(reason: str) -> Finding:

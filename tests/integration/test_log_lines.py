@@ -159,7 +159,12 @@ def test_a_lost_unit_is_logged_with_its_names(store, lines):
     store.release_all()
     now = [time.monotonic()]
     reaper = Reaper(
-        store, Settings(), ring=lambda *_: None, sweep=lambda _: None, clock=lambda: now[0]
+        store,
+        Settings(),
+        ring=lambda *_: None,
+        sweep=lambda _: None,
+        keep_end=lambda *_: None,
+        clock=lambda: now[0],
     )
 
     reaper.run_once()

@@ -27,13 +27,20 @@ class Heard:
     """Takes doorbells and sweeps and only notes them."""
 
     def __init__(self):
-        self.rings, self.sweeps = [], []
+        self.rings, self.sweeps, self.ends = [], [], []
 
     def ring(self, lane, count):
         self.rings.append((lane, count))
 
     def sweep(self, live_nonces):
         self.sweeps.append(live_nonces)
+
+    def keep_end(self, record, outputs):
+        self.ends.append((record, outputs))
+
+    @property
+    def hands(self):
+        return {"ring": self.ring, "sweep": self.sweep, "keep_end": self.keep_end}
 
 
 @pytest.fixture
@@ -54,7 +61,7 @@ def heard():
 @pytest.fixture
 def reaper(store, clock, heard):
     settings = Settings(lease_seconds=60, reap_seconds=0.01)
-    return Reaper(store, settings, ring=heard.ring, sweep=heard.sweep, clock=clock)
+    return Reaper(store, settings, **heard.hands, clock=clock)
 
 
 def submit(store, units=1, id="job_1"):
@@ -118,7 +125,7 @@ def test_a_first_look_never_takes_anything(store, reaper, clock):
 def test_a_short_lease_has_a_short_time_of_grace(store, heard):
     settings = Settings(lease_seconds=2, heartbeat_seconds=0.5)
 
-    assert Reaper(store, settings, ring=heard.ring, sweep=heard.sweep).grace_seconds == 0.5
+    assert Reaper(store, settings, **heard.hands).grace_seconds == 0.5
 
 
 def test_a_lost_unit_is_done_by_another_worker(store, reaper, clock, heard, redis_client):
@@ -145,7 +152,7 @@ def test_two_reapers_count_a_lost_unit_once(store, reaper, clock, heard, redis_c
     claim(store)
     store.release("w")
     settings = Settings(lease_seconds=60)
-    other = Reaper(store, settings, ring=heard.ring, sweep=heard.sweep, clock=clock)
+    other = Reaper(store, settings, **heard.hands, clock=clock)
     for _ in range(2):
         threads = [threading.Thread(target=each.run_once) for each in (reaper, other)]
         for thread in threads:
@@ -207,7 +214,7 @@ def test_the_thread_survives_errors_and_ends_when_it_is_told(redis_client, heard
             return []
 
     settings = Settings(reap_seconds=0.01)
-    reaper = Reaper(Faulty(redis_client), settings, ring=heard.ring, sweep=heard.sweep)
+    reaper = Reaper(Faulty(redis_client), settings, **heard.hands)
     before = set(threading.enumerate())
     with capture_logs() as events:
         reaper.start()

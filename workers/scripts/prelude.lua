@@ -198,3 +198,29 @@ local function measure(id)
     'percent', math.max(percent, number(id, 'percent')))
 end
 
+-- A record that was made at `created_ms`, in its lists; nothing of it is open yet.
+local function admit(id, kind, request, phases, priority, request_id, created_ms)
+  local lane = cjson.decode(phases)[1].lane
+  -- Priority first, then age: 1e13 ms are 317 years.
+  local score = string.format('%.0f', created_ms - tonumber(priority) * 1e13)
+  write(id, 'id', id, 'kind', kind, 'status', 'queued', 'request', request, 'phases', phases,
+    'priority', priority, 'lane', lane, 'score', score, 'created_ms', created_ms)
+  redis.call('ZADD', index_key(kind), 0, string.format('%013.0f:%s', created_ms, id))
+  redis.call('ZADD', pending_key(lane), score, id)
+  if request_id ~= '' then write(id, 'request_id', request_id) end
+  touch(id)
+end
+
+-- Opens its first phase, or lets it wait for a record whose status is `needed`.
+local function start(id, waits_for, needed)
+  if waits_for ~= '' then
+    write(id, 'waits_for', waits_for)
+    redis.call('SADD', users_key(waits_for), id)
+  end
+  if not needed or needed == 'succeeded' then
+    open_phase(id, 0)
+  elseif is_final(needed) then
+    finish(id, 'failed', error_of(waits_for))
+  end
+end
+

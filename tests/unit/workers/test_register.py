@@ -17,7 +17,7 @@ from pyarrow.parquet import ParquetFile
 
 from workers import sources
 from workers.archives import ArchiveRejected
-from workers.files import DataFolder, DiskFull, content_files, manifest_rows, read_json
+from workers.files import DataFolder, DiskFull, content_files, manifest_rows
 from workers.jobs import Kind
 from workers.listing import Listing
 from workers.paths import FileRefused, FoundFile, PathNotAllowed
@@ -321,16 +321,8 @@ def test_an_upload_is_deleted_and_its_distinct_images_are_kept(bench, kind):
         "00000000": b"IMG 1",
         "00000001": b"IMG 3",
     }
-    assert sorted(path.name for path in bench.own("ds_1").iterdir()) == ["data", "result.json"]
+    assert [path.name for path in bench.own("ds_1").iterdir()] == ["data"]
     assert list(bench.folder.staging_root.iterdir()) == []
-
-
-def test_the_result_is_written_beside_the_dataset(bench):
-    bench.fill({"1.png": b"IMG 1"})
-
-    facts = bench.register()
-
-    assert read_json(bench.own("ds_1") / "result.json") == {"status": "succeeded", "facts": facts}
 
 
 def test_a_dataset_that_is_there_is_not_registered_again(bench):

@@ -1,0 +1,97 @@
+"""Fills an emptied Redis from the data folder; deletes nothing and overwrites nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from workers.durable import SEAL
+from workers.files import DataFolder
+from workers.jobs import Kind, Status
+from workers.outcomes import Kept, Unrecoverable, read_kept
+from workers.store import RecordNotFound, Store
+
+
+@dataclass
+class Recovery:
+    """What was restored, or would be."""
+
+    #: (kind, status it has then) -> records.
+    restored: Counter[tuple[Kind, Status]] = field(default_factory=Counter)
+    #: Restored record -> its status then.
+    statuses: dict[str, Status] = field(default_factory=dict)
+    #: Kind -> records that Redis has, which are left alone.
+    there: Counter[Kind] = field(default_factory=Counter)
+    #: Folder -> why it makes no record.
+    lost: dict[Path, str] = field(default_factory=dict)
+    #: Record -> folders with its results that are gone.
+    gaps: dict[str, list[str]] = field(default_factory=dict)
+
+
+def recover(store: Store, folder: DataFolder, *, apply: bool) -> Recovery:
+    """Restore every record that Redis lacks, or only tell which if not `apply`.
+
+    One that had ended comes back as it ended; one that had not is queued again, in its old place,
+    and finds what it has done on disk. The service may run meanwhile.
+    """
+    found = Recovery()
+    for own in _record_folders(folder):
+        try:
+            kept = read_kept(own)
+            status = store.restore(kept) if apply else _foretell(kept, store, found)
+        except Unrecoverable as error:
+            found.lost[own] = str(error)
+        except RecordNotFound as error:
+            found.lost[own] = f"it has not ended and needs {error.id}, which is not there"
+        else:
+            _note(found, kept, status, folder)
+    return found
+
+
+def _note(found: Recovery, kept: Kept, status: Status | None, folder: DataFolder) -> None:
+    if status is None:
+        found.there[kept.kind] += 1
+        return
+    found.restored[kept.kind, status] += 1
+    found.statuses[kept.id] = status
+    missing = _missing_outputs(kept, folder)
+    if missing:
+        found.gaps[kept.id] = missing
+
+
+def _foretell(kept: Kept, store: Store, found: Recovery) -> Status | None:
+    """What `Store.restore` would answer, after those that were foretold before.
+
+    Raises:
+        RecordNotFound: as there.
+    """
+    try:
+        store.get(kept.id)
+    except RecordNotFound:
+        if kept.ending is not None:
+            return kept.ending.status
+        return _status_of_new(kept, store, found)
+    return None
+
+
+def _status_of_new(kept: Kept, store: Store, found: Recovery) -> Status:
+    if kept.waits_for is None:
+        return Status.QUEUED
+    needed = found.statuses.get(kept.waits_for) or store.get(kept.waits_for).status
+    has_failed = needed.is_final and needed is not Status.SUCCEEDED
+    return Status.FAILED if has_failed else Status.QUEUED
+
+
+def _record_folders(folder: DataFolder) -> Iterator[Path]:
+    """Those of all records, oldest first: what waits comes after what it waits for."""
+    kinds = [folder.root / f"{kind}s" for kind in Kind if kind.is_durable]
+    own = [path for kind in kinds if kind.is_dir() for path in kind.iterdir() if path.is_dir()]
+    return iter(sorted(own, key=lambda path: (path.name.partition("_")[2], path.name)))
+
+
+def _missing_outputs(kept: Kept, folder: DataFolder) -> list[str]:
+    """Folders of a finished record that are gone; whether they are whole, reading them shows."""
+    names = kept.ending.outputs.values() if kept.ending else ()
+    return [name for name in names if name and not (folder.phase(name) / SEAL).is_file()]
