@@ -3,6 +3,7 @@
 Standard library only: the API writes it again when thresholds change.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -84,7 +85,7 @@ def markdown(card: Mapping[str, Any]) -> str:
         *("## Warnings of this job", _warnings(card["warnings"])),
         *("## Where it comes from", _origin(card)),
         *("## The ONNX file", _onnx(card["onnx"])),
-        *("## Settings", _table(("setting", "value"), card["config"].items())),
+        *("## Settings", _settings(card["config"])),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -160,6 +161,12 @@ def _onnx(onnx: Mapping[str, Any]) -> str:
         f"measured with onnxruntime {onnx['onnxruntime']} on {onnx['images']} images of the job "
         f"in batches of {sizes}."
     )
+
+
+def _settings(config: Mapping[str, Any]) -> str:
+    """As JSON has them, so that they can be given to a job again."""
+    rows = ((name, json.dumps(value, ensure_ascii=False)) for name, value in config.items())
+    return _table(("setting", "value"), rows)
 
 
 def _bullets(sentences: Iterable[str]) -> str:

@@ -124,8 +124,9 @@ def plan_of(config: DistillConfig, num_images: int, shard_images: int) -> list[P
         for name, units, chained, cost, passes in rows
         if units
     ]
-    checked = checked_images(num_images)
-    return [*method, Phase("export", Lane.IO, weight=COST_PASS * checked, items=checked)]
+    checked = checked_images(num_images)  # weights are per image of the job, like those above
+    weight = COST_PASS * checked / max(num_images, 1)
+    return [*method, Phase("export", Lane.IO, weight=weight, items=checked)]
 
 
 def register_images(claim: Claim, bench: Workbench, on_files: OnBatch) -> Finished:

@@ -94,3 +94,13 @@ def test_other_thresholds_change_the_table_and_its_basis_alone(card):
 )
 def test_a_teachers_licence_is_told_as_far_as_it_is_known(teacher, said):
     assert said in teacher_licence(teacher)
+
+
+def test_settings_are_shown_as_json_has_them(card):
+    config = {"background": False, "view_size": None, "templates": ["a photo of {}"]}
+
+    assert rows(markdown({**card, "config": config}), "Settings")[2:] == [
+        [r"background", "false"],
+        [r"view\_size", "null"],
+        [r"templates", r'\["a photo of {}"\]'],
+    ]

@@ -1,0 +1,33 @@
+"""What a job is going to do: its phases, and the share of the work that each is."""
+
+import pytest
+
+from models.config import PRESETS
+from workers.jobs import Lane
+from workers.phases import plan_of
+
+
+def shares(num_images):
+    plan = plan_of(PRESETS["tiny"], num_images, shard_images=1000)
+    total = sum(phase.weight for phase in plan)
+    return {phase.name: phase.weight / total for phase in plan}
+
+
+def test_the_method_comes_first_and_the_exports_last():
+    plan = plan_of(PRESETS["tiny"], 10, shard_images=1000)
+
+    assert [phase.name for phase in plan if phase.lane is Lane.METHOD] == [
+        *("embed", "debias", "warm_up", "localize", "update", "train", "score")
+    ]
+    assert plan[7].name == "export"
+
+
+def test_the_check_of_an_export_is_little_of_a_large_job():
+    # 48 passes, beside a pass of each of 10,000 images to score them.
+    large = shares(10_000)
+
+    assert large["export"] == pytest.approx(large["score"] * 48 / 10_000)
+
+
+def test_few_images_are_checked_as_often_as_there_are_batch_sizes():
+    assert shares(4)["export"] == pytest.approx(3 * shares(4)["score"])
