@@ -11,7 +11,7 @@ from models.metrics import Ranking, judged_columns, rank
 def best_f1_thresholds(
     scores: Tensor, targets: Tensor, min_positives: int = 5, ignored: Tensor | None = None
 ) -> Tensor:
-    """For each class the score that, as a threshold, gives the best F1 against the targets.
+    """For each class the threshold that gives the best F1 against the targets.
 
     Args:
         scores: (N, C).
@@ -20,20 +20,27 @@ def best_f1_thresholds(
         ignored: (N, C) bool, what is neither there nor not; None: nothing is.
 
     Returns:
-        (C,) of the scores' type, each a score that occurs; a score equal to it fires. Of several
-        best ones the highest. NaN for a class without a threshold.
+        (C,) of the scores' type; a score equal to it fires. Halfway between the score that gives
+        the best F1 (of several the highest) and the next lower one, so that the last digit of no
+        score decides; the lowest score itself where all images fire. NaN for a class without a
+        threshold.
     """
     rankings = [rank(*column) for column in judged_columns(scores, targets, ignored)]
     return torch.stack([ranked_best_f1_threshold(r, min_positives) for r in rankings])
 
 
 def ranked_best_f1_threshold(ranking: Ranking, min_positives: int = 1) -> Tensor:
-    """The same for one class: a score, () of the scores' type, or NaN."""
+    """The same for one class: () of the scores' type, or NaN."""
     scores, true, fired = ranking
     if not len(true) or true[-1] < max(min_positives, 1):
         return scores.new_tensor(torch.nan)
     f1 = 2 * true / (fired + true[-1])
-    return scores[f1.argmax()]  # the first of equal ones, so the highest score
+    best = int(f1.argmax())  # the first of equal ones, so the highest score
+    if best + 1 == len(scores):
+        return scores[best]
+    halfway = (scores[best] + scores[best + 1]) / 2
+    # Of two neighbouring floats the lower may be "halfway"; it must not fire.
+    return torch.where(halfway > scores[best + 1], halfway, scores[best])
 
 
 def apply_thresholds(scores: Tensor, thresholds: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from workers.truth.names import NameMatch, match_classes
 from workers.truth.truth import Truth, TruthError, TruthWarning
 
 #: Part of the name under which a result is kept: other figures, another version.
-VERSION = 1
+VERSION = 2
 #: Of images and paths that found no partner, this many are listed by name.
 MAX_LISTED = 100
 

@@ -61,6 +61,9 @@ UPDATE_FIELDS = ("alpha", "floor_classes")
 #: training step on one view 3 (forward, and twice as much backward).
 COST_PASS, COST_STEP, COST_SMALL = 1.0, 3.0, 0.05
 
+#: Raised when the same student would get other thresholds or another file.
+SCORE_VERSION = 2
+
 #: Images of one forward pass when a student answers on new images.
 PREDICT_BATCH = 16
 
@@ -364,7 +367,7 @@ def score(unit: JobUnit) -> Finished:
         _save_student(unit, staging / "student.safetensors", student, thresholds)
 
     told = [[c.name, list(c.prompts)] for c in unit.classes], unit.config.to_dict()
-    digest = unit.digest(epochs.digest(selected), unit.output("update"), *told)
+    digest = unit.digest(SCORE_VERSION, epochs.digest(selected), unit.output("update"), *told)
     name = unit.produce(f"score-{digest}", make)
     reused = unit.was_there
     metrics = {"selected_epoch": selected, "training_map": scores}

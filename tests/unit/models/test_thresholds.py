@@ -28,8 +28,8 @@ def test_the_best_threshold_by_hand():
     scores = column(0.9, 0.8, 0.7, 0.6, 0.5)
     targets = column(True, True, False, True, False)
 
-    # F1 at each score: 2/4, 4/5, 4/6, 6/7, 6/8.
-    assert best_f1_thresholds(scores, targets, 1).tolist() == pytest.approx([0.6])
+    # F1 at each score: 2/4, 4/5, 4/6, 6/7, 6/8. Halfway between 0.6 and 0.5.
+    assert best_f1_thresholds(scores, targets, 1).tolist() == pytest.approx([0.55])
 
 
 def test_equal_scores_fire_together():
@@ -37,14 +37,41 @@ def test_equal_scores_fire_together():
     targets = column(True, True, False, False, False)
 
     # At 0.9: 2/3. At 0.5 all five fire: 4/7. Taking only the hit among the ties would give 1.
-    assert best_f1_thresholds(scores, targets, 1).tolist() == pytest.approx([0.9])
+    assert best_f1_thresholds(scores, targets, 1).tolist() == pytest.approx([0.7])
 
 
 def test_of_equally_good_thresholds_the_highest_is_taken():
     # F1 at 0.9: 2/3; at 0.8: 2/4; at 0.7: 2/5; at 0.6: 4/6.
     scores, targets = column(0.9, 0.8, 0.7, 0.6), column(True, False, False, True)
 
-    assert best_f1_thresholds(scores, targets, 1).tolist() == pytest.approx([0.9])
+    assert best_f1_thresholds(scores, targets, 1).tolist() == pytest.approx([0.85])
+
+
+def test_where_all_images_fire_the_threshold_is_the_lowest_score():
+    scores, targets = column(0.9, 0.6), column(True, True)
+
+    assert best_f1_thresholds(scores, targets, 1).tolist() == pytest.approx([0.6])
+
+
+def test_of_neighbouring_floats_the_lower_does_not_fire():
+    low = torch.tensor(0.5)
+    high = torch.nextafter(low, torch.tensor(1.0))
+    scores, targets = torch.stack([high, low])[:, None], column(True, False)
+
+    fired = apply_thresholds(scores, best_f1_thresholds(scores, targets, 1))
+
+    assert fired.tolist() == [[True], [False]]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_scores_that_are_off_by_little_get_the_same_labels(seed):
+    scores, targets = random_scores(seed, decimals=3)  # so they lie at least 1e-3 apart
+    thresholds = best_f1_thresholds(scores, targets)
+    shifts = (torch.rand(scores.shape, generator=torch.Generator().manual_seed(seed)) - 0.5) * 2e-4
+
+    fired = apply_thresholds(scores + shifts, thresholds)
+
+    assert torch.equal(fired, apply_thresholds(scores, thresholds))
 
 
 def test_scores_that_separate_the_classes_give_f1_of_1():
@@ -65,7 +92,10 @@ def test_no_observed_score_is_a_better_threshold(seed, decimals):
     for scores_c, targets_c, found_c in zip(scores.T, targets.T, found, strict=True):
         at = {t: f1(scores_c >= t, targets_c) for t in scores_c.tolist()}
         best = max(at.values())
-        assert found_c.item() == max(t for t, value in at.items() if value == best)
+        highest = max(t for t, value in at.items() if value == best)
+        lower = max((t for t in at if t < highest), default=-1)
+        assert lower < found_c.item() <= highest
+        assert f1(scores_c >= found_c, targets_c) == best
 
 
 def test_a_class_with_too_few_targets_gets_no_threshold():
