@@ -387,14 +387,20 @@ class ThresholdsUpdate(Request):
     thresholds: dict[str, Threshold | None] | None = Field(
         default=None, description="For every class a number in [0, 1], or null: it never applies."
     )
+    evaluation_id: str | None = Field(
+        default=None,
+        description="The best ones of an evaluation of the student's job; classes of which its "
+        "truth shows nothing stay as they are.",
+    )
     version: Annotated[int, Field(ge=1, strict=True)] | None = Field(
         default=None, description="Those of this version again, as a new one."
     )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.thresholds is None) == (self.version is None):
-            raise refused("needs either thresholds or version, and not both")
+        given = (self.thresholds, self.evaluation_id, self.version)
+        if sum(value is not None for value in given) != 1:
+            raise refused("needs one of thresholds, evaluation_id and version, and no other")
         return self
 
 

@@ -1,5 +1,6 @@
 """The thresholds of a student, version by version."""
 
+import time
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
@@ -9,18 +10,12 @@ from app.deps import DEFAULT_PAGE, Cursor, Limit, Services, ServicesDep
 from app.labels import columns_of
 from app.openapi import problems
 from app.replies import json_reply, read_cursor, write_cursor
+from app.rethreshold import wanted_thresholds
 from app.schemas import ThresholdsPage, ThresholdsReply, ThresholdsUpdate
 from app.student_files import exports_folder
 from app.submit import student_job
-from app.thresholds import (
-    changed,
-    etag_of,
-    now,
-    thresholds_of,
-    thresholds_reply,
-    wanted_thresholds,
-)
-from workers.jobs import Record
+from app.thresholds import changed, etag_of, thresholds_of, thresholds_reply
+from workers.jobs import Record, rfc3339
 from workers.thresholds import Thresholds, ThresholdsVersion, VersionTaken, add_version, versions
 
 router = APIRouter(prefix="/v1/students/{student_id}/thresholds", tags=["students"])
@@ -78,6 +73,7 @@ def list_thresholds_versions(
     response_model=ThresholdsReply,
     responses=problems(
         "student_not_found",
+        "not_ready",
         "thresholds_changed",
         "malformed_request",
         "body_too_large",
@@ -100,7 +96,7 @@ def change_thresholds(
     change goes on top of whatever is in force. Either way the earlier versions stay.
     """
     job = student_job(services, student_id)
-    wanted = wanted_thresholds(body, student_id, columns_of(job).names, services.data)
+    wanted = wanted_thresholds(body, job, services)
     while True:
         current = thresholds_of(student_id, services.data)
         if if_match is not None and not matches(if_match, etag_of(current)):
@@ -123,7 +119,7 @@ def _add(
         student_id,
         wanted,
         after=current.version,
-        now=now(),
+        now=rfc3339(time.time_ns() // 1_000_000),
         exports=exports_folder(services.store.outputs(job.id), services.data),
     )
 

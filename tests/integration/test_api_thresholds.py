@@ -16,6 +16,7 @@ from safetensors.torch import load
 
 from models.headers import HEADER, layout_of
 from workers.jobs import Lane
+from workers.worker import Worker
 
 ANT, BEE, ZEBRA = "=ant", "bee; \\ honey", "zebra"
 #: What decides otherwise than the job's own: ant never, bee from 0.1 on.
@@ -144,6 +145,88 @@ def test_one_can_go_back_and_that_is_a_version_too(api, job_id, student):
     assert (reply.json()["basis"], reply.json()["copied_from"]) == ("pseudo_f1", 1)
     assert reply.json()["thresholds"] == {ZEBRA: 0.3, ANT: 0.5, BEE: None}
     assert first_row(api, job_id)["labels"] == [ZEBRA, ANT]
+
+
+#: Of the images a.jpg, =b.jpg and d/é.jpg, whose scores of zebra are 0.9, 0.5 and 0.3.
+TRUTH = 'path,labels\na.jpg,zebra\nd/é.jpg,\n"\'=b.jpg",zebra\n'
+
+
+def evaluate(api, job_id, truth=TRUTH):
+    """The id of an evaluation, which waits for a worker."""
+    reply = api.post(f"/v1/jobs/{job_id}/evaluations", files={"truth": ("truth.csv", truth)})
+    assert reply.status_code == 202, reply.text
+    return reply.json()["id"]
+
+
+def work(api):
+    Worker(
+        Lane.IO,
+        settings=api.settings,
+        store=api.store,
+        name="io@test:1",
+        is_draining=lambda: False,
+        ring=lambda *_: None,
+    ).run_until_empty()
+
+
+def test_thresholds_are_tuned_on_an_evaluation(api, job_id, student):
+    evaluation_id = evaluate(api, job_id)
+    work(api)
+
+    reply = put(api, student, {"evaluation_id": evaluation_id})
+
+    assert reply.status_code == 200, reply.text
+    found = reply.json()
+    assert (found["basis"], found["evaluation_id"]) == ("tuned", evaluation_id)
+    # Zebra: halfway between 0.5, which is one, and 0.3, which is none. Of ants and bees the truth
+    # shows nothing: they stay.
+    assert found["thresholds"] == {ZEBRA: pytest.approx(0.4), ANT: 0.5, BEE: None}
+    rows = api.get(f"/v1/jobs/{job_id}/labels").json()["data"]
+    assert [ZEBRA in row["labels"] for row in rows] == [True, True, False, False, True]
+
+
+def test_the_model_card_of_tuned_thresholds_says_what_was_measured(api, job_id, student):
+    evaluation_id = evaluate(api, job_id)
+    work(api)
+    card = f"/v1/jobs/{job_id}/artifacts/model-card.json"
+    put(api, student, {"evaluation_id": evaluation_id})
+    tuned = api.get(card).json()
+
+    put(api, student, {"thresholds": OTHER})
+    by_hand = api.get(card).json()
+    put(api, student, {"version": 2})
+    again = api.get(card).json()
+
+    assert tuned["thresholds"]["basis"] == "tuned"
+    assert tuned["metrics"] == {
+        "images with truth": 3,
+        "mAP": 1.0,
+        "CF1 at the best thresholds": 1.0,
+        "OF1 at the best thresholds": 1.0,
+    }
+    assert by_hand["metrics"] is None
+    assert again["metrics"] == tuned["metrics"]
+    markdown = api.get(f"/v1/jobs/{job_id}/artifacts/model-card.md").text
+    assert "| mAP | 1 |" in markdown
+
+
+def test_an_evaluation_that_is_not_done_has_no_thresholds_yet(api, job_id, student):
+    evaluation_id = evaluate(api, job_id)
+
+    reply = put(api, student, {"evaluation_id": evaluation_id})
+
+    assert (reply.status_code, reply.json()["code"]) == (409, "not_ready")
+
+
+def test_the_evaluation_of_another_job_is_refused(api, student):
+    other = api.new_job()
+    api.run_until(other, "score")
+    evaluation_id = evaluate(api, other)
+
+    reply = put(api, student, {"evaluation_id": evaluation_id})
+
+    assert reply.status_code == 422
+    assert other in reply.json()["errors"][0]["reason"]
 
 
 def test_all_versions_stay_and_are_listed_newest_first(api, student):
@@ -309,8 +392,12 @@ def test_a_student_without_exports_can_be_changed_too(api):
 @pytest.mark.parametrize(
     ("body", "pointer", "said"),
     [
-        ({}, "", "either thresholds or version"),
-        ({"thresholds": OTHER, "version": 1}, "", "either thresholds or version"),
+        ({}, "", "one of thresholds, evaluation_id and version"),
+        ({"thresholds": OTHER, "version": 1}, "", "and no other"),
+        ({"evaluation_id": "eval_0", "version": 1}, "", "and no other"),
+        ({"evaluation_id": "eval_0"}, "/evaluation_id", "there is no evaluation 'eval_0'"),
+        ({"evaluation_id": "../x"}, "/evaluation_id", "there is no evaluation '../x'"),
+        ({"evaluation_id": 1}, "/evaluation_id", "is 1"),
         ({"thresholds": {**OTHER, "zebr": 0.5}}, "/thresholds/zebr", "which has 'zebra'"),
         ({"thresholds": {**OTHER, "a/b": 0.5}}, "/thresholds/a~1b", "is no class"),
         ({"thresholds": {ANT: 0.5}}, "/thresholds", r"lacks 'zebra', 'bee; \\ honey'; every"),

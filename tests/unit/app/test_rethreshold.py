@@ -1,15 +1,19 @@
 """What a request for other thresholds may say about classes."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from app.errors import Problem
+from app.rethreshold import wanted_thresholds
 from app.schemas import ThresholdsUpdate
-from app.thresholds import wanted_thresholds
 
 
 def wanted(given, names):
-    body = ThresholdsUpdate(thresholds=given)
-    return wanted_thresholds(body, "stu_1", names, data=None).values
+    classes = [{"name": name} for name in names]
+    facts = {"class_order": list(range(len(names)))}
+    job = SimpleNamespace(id="job_1", request={"classes": classes}, facts=facts)
+    return wanted_thresholds(ThresholdsUpdate(thresholds=given), job, services=None).values
 
 
 def test_a_name_is_the_same_however_it_is_composed():
