@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from tests.jobs_on_disk import JOB, write_job
-from workers.evaluate import publish
+from workers.evaluations import publish
 from workers.files import DataFolder
 from workers.results import open_job
 from workers.stages import Stage

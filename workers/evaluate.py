@@ -1,4 +1,4 @@
-"""Evaluate a job against a truth: a unit of the `io` lane, and `ccd evaluate` without a service."""
+"""`ccd evaluate`: a job against a truth, from the data folder alone."""
 
 from __future__ import annotations
 
@@ -6,115 +6,20 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from workers.archives import ArchiveRejected, is_zip
-from workers.digests import digest_of
-from workers.evaluation import VERSION, digest_of_truth, evaluate_job
 from workers.evaluation_table import print_evaluation
-from workers.files import DataFolder, read_json, write_json
-from workers.jobs import Claim, Kind
-from workers.results import JobResults, JobUnreadable, open_job
+from workers.evaluations import publish, read_evaluation
+from workers.files import DataFolder, write_json
+from workers.results import JobUnreadable, open_job
 from workers.sandbox import usable_cores
 from workers.settings import Settings
-from workers.stages import Stage
 from workers.truth.read import read_truth
-from workers.truth.source import place_truth, unpack_truth
-from workers.truth.truth import Truth, TruthError
-from workers.units import Finished, OnBatch, Workbench
-
-EVALUATION, CURVES = "evaluation.json", "curves.json"
-#: In a job's folder: the name of the output with its newest evaluation.
-NEWEST = "evaluation.json"
-
-
-def evaluate_unit(claim: Claim, bench: Workbench, on_batch: OnBatch) -> Finished:
-    """The figures of a job against the truth that the request names."""
-    request, folder = claim.record.request, bench.folder
-    results = open_job(folder, request["job_id"])
-    own = folder.of(Kind.EVALUATION, claim.record.id)
-    with folder.staging(claim.nonce) as staging:
-        path = place_truth(request["truth"], own=own, staging=staging, settings=bench.settings)
-        truth = read_truth(path, format=request["format"], split=request["split"])
-    on_batch(0)
-    name = publish(
-        results,
-        truth,
-        class_map=request["class_map"],
-        nonce=claim.nonce,
-        threads=bench.threads,
-        on_images=on_batch,
-    )
-    facts = facts_of(read_json(folder.phase(name) / EVALUATION))
-    return Finished(name, facts["counts"]["matched"], facts=facts)
-
-
-def publish(
-    results: JobResults,
-    truth: Truth,
-    *,
-    class_map: Mapping[str, str | None] | None,
-    nonce: str,
-    threads: int = 1,
-    on_images: Callable[[int], None] = lambda _: None,
-) -> str:
-    """Name of the output folder with the evaluation, made now unless it is there already.
-
-    The job's folder then names it as the newest one: see `newest_evaluation`.
-    """
-    folder = results.folder
-    thresholds = results.thresholds(Stage.STUDENT)
-    assert thresholds is not None, "a student has thresholds"
-    digest = digest_of(
-        VERSION,
-        results.job_id,
-        [str(threshold) for threshold in thresholds.tolist()],
-        digest_of_truth(truth),
-        sorted((class_map or {}).items()),
-    )
-
-    def make(staging: Path) -> None:
-        evaluation, curves = evaluate_job(
-            results, truth, class_map=class_map, threads=threads, on_images=on_images
-        )
-        write_json(staging / EVALUATION, evaluation)
-        write_json(staging / CURVES, curves)
-
-    name = folder.produce(f"evaluate-{digest}", make, nonce=nonce)
-    write_json(folder.job(results.job_id) / NEWEST, {"output": name})
-    return name
-
-
-def newest_evaluation(folder: DataFolder, job_id: str) -> dict[str, Any] | None:
-    """The evaluation of a job that was made last, with its `curves`; None without one."""
-    try:
-        name = read_json(folder.job(job_id) / NEWEST)["output"]
-    except FileNotFoundError:
-        return None
-    return read_evaluation(folder, name)
-
-
-def read_evaluation(folder: DataFolder, name: str) -> dict[str, Any] | None:
-    """The evaluation in an output folder, with its `curves`; None where it is damaged."""
-    output = folder.phase(name)
-    if not folder.is_complete(output):
-        return None
-    found: dict[str, Any] = read_json(output / EVALUATION)
-    return {**found, "curves": read_json(output / CURVES)}
-
-
-def facts_of(evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """What the record says of an evaluation; the rest is in its files."""
-    return {
-        "counts": evaluation["counts"],
-        "map": {stage: found["map"] for stage, found in evaluation["stages"].items()},
-        "warnings": evaluation["warnings"],
-    }
-
-
-# The command line
+from workers.truth.source import unpack_truth
+from workers.truth.truth import TruthError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

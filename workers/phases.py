@@ -29,7 +29,7 @@ from models.teacher import TeacherError
 from workers.digests import digest_of
 from workers.durable import sync_file, sync_folder
 from workers.epochs import Epochs
-from workers.evaluate import evaluate_unit
+from workers.evaluation_unit import evaluate_unit
 from workers.export import checked_images, export
 from workers.files import MANIFEST, manifest_count, write_json
 from workers.jobs import Claim, Lane, Phase

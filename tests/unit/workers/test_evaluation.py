@@ -13,9 +13,11 @@ from sklearn.metrics import average_precision_score
 from models.thresholds import best_f1_thresholds
 from tests.jobs_on_disk import JOB, write_job
 from tests.truths import voc_object, write_voc
-from workers.evaluate import main, newest_evaluation, publish
-from workers.evaluation import digest_of_truth, evaluate_job
+from workers.evaluate import main
+from workers.evaluation import evaluate_job
+from workers.evaluations import newest_evaluation, publish
 from workers.files import DataFolder
+from workers.joined import digest_of_truth
 from workers.results import JobUnreadable, open_job
 from workers.stages import Stage
 from workers.truth.read import read_truth
