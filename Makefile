@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format serve bench quality teacher lock clean
+.PHONY: help setup demo test check format serve bench quality reproduce teacher lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ bench: $(INSTALLED) ## Speed and memory, beside what they are compared with
 
 quality: $(INSTALLED) ## Does the method gain anything: three seeds on the drawn world
 	$(BIN)/python -m benchmarks.quality
+
+reproduce: $(INSTALLED) ## The paper's experiments on the drawn world: fills docs/RESULTS.md
+	$(BIN)/python -m benchmarks.reproduce
 
 teacher: $(INSTALLED) ## Train the bundled tiny teacher again
 	$(BIN)/python -m demo.train_teacher

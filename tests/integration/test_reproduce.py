@@ -97,7 +97,8 @@ def test_ablation_tells_every_row_and_the_gain_by_class(done):
 def test_alpha_has_a_curve_and_the_line_to_beat(done):
     outcome = done[1]["alpha"]
 
-    curve = [f"alpha {value:g}" for value in alpha.ALPHAS]
+    curve = [alpha.name_of(value) for value in alpha.ALPHAS]
+    assert alpha.curve(outcome) == curve
     assert outcome.names(alpha.LABELS) == [*curve, alpha.CDUL]
     assert outcome.names(alpha.STUDENTS) == [*curve, alpha.CDUL, alpha.CDUL_CONSISTENT]
 
@@ -197,6 +198,7 @@ def test_without_torch_the_command_line_says_what_to_install(monkeypatch):
         (["--classes", "caat"], "did you mean 'cat'"),
         (["--config", "alpha=2"], "alpha must"),
         (["--config", "alpha"], "name=value"),
+        (["--alphas", "0", "1.5"], "alpha must"),
         (["--test", "somewhere"], "--test-truth"),
     ],
 )

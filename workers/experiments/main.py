@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from models.config import PRESETS, ConfigError
+from models.config import PRESETS, RULES, ConfigError
 from models.data import ImageChanged
 from models.teacher import TeacherError
 from workers.epochs import TrainingDiverged
@@ -24,8 +24,10 @@ from workers.experiments.session import Experiment, reproduce
 from workers.truth.truth import TruthError
 
 EXPERIMENTS: dict[str, Experiment] = {
-    experiment.NAME: experiment for experiment in (views, ablation, alpha)
+    experiment.NAME: experiment for experiment in (views, ablation)
 }
+#: Experiments on a folder, and what each is about.
+ABOUT = {module.NAME: module.__doc__ for module in (views, ablation, alpha)}
 HEADLINE = "headline"
 
 #: What a user can mend; each says how.
@@ -42,14 +44,16 @@ def parser() -> argparse.ArgumentParser:
         "kept in the work folder: killed and started again, a command goes on.",
     )
     commands = top.add_subparsers(dest="experiment", required=True)
-    for name, experiment in EXPERIMENTS.items():
-        command = _command(commands, name, experiment.__doc__)
+    for name, about in ABOUT.items():
+        command = _command(commands, name, about)
         command.add_argument("folder", help="the images; {seed} stands for the seed")
         command.add_argument("--truth", required=True, help="what is true of them, any format")
         command.add_argument("--split", help="of the truth, such as train (VOC, NUS-WIDE)")
         command.add_argument("--test", help="images that students are measured on [the same]")
         command.add_argument("--test-truth", help="what is true of those")
         command.add_argument("--test-split", help="such as val")
+        if name == alpha.NAME:
+            command.add_argument("--alphas", type=float, nargs="+", default=list(alpha.ALPHAS))
         _add_common(command)
     command = _command(commands, HEADLINE, headline.__doc__)
     command.add_argument("benchmark", choices=list(BENCHMARKS))
@@ -99,12 +103,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _asked(asked: argparse.Namespace, command: str) -> tuple[Experiment, Order]:
+    if asked.experiment == alpha.NAME:
+        return alpha.Sweep(_checked(asked.alphas)), order_of(vars(asked), command)
     if asked.experiment != HEADLINE:
         return EXPERIMENTS[asked.experiment], order_of(vars(asked), command)
     benchmark = BENCHMARKS[asked.benchmark]
     name = headline.name_of(asked.benchmark)
     experiment = headline.Headline(name, benchmark, with_baseline=asked.baseline)
     return experiment, headline_order(benchmark, vars(asked), command)
+
+
+def _checked(alphas: Sequence[float]) -> Sequence[float]:
+    for value in alphas:
+        RULES["alpha"].check("alpha", value)
+    return alphas
 
 
 def _say(line: str) -> None:

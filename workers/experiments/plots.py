@@ -58,7 +58,8 @@ def _draw_ablation(axes: Any, outcome: Outcome) -> None:
 
 
 def _draw_alpha(axes: Any, outcome: Outcome) -> None:
-    names = [f"alpha {value:g}" for value in alpha.ALPHAS]
+    names = alpha.curve(outcome)
+    alphas = [float(name.rpartition(" ")[2]) for name in names]
     lines = (
         (alpha.STUDENTS, BLUE, "o-", "student"),
         (alpha.LABELS, GREY, "s-", "pseudo-labels"),
@@ -67,7 +68,7 @@ def _draw_alpha(axes: Any, outcome: Outcome) -> None:
     for group, colour, style, label in lines:
         spreads = [outcome.spread(group, name) for name in names]
         axes.errorbar(
-            alpha.ALPHAS,
+            alphas,
             [spread.mean for spread in spreads],
             yerr=[spread.deviation for spread in spreads],
             fmt=style,
@@ -89,7 +90,8 @@ def _draw_alpha(axes: Any, outcome: Outcome) -> None:
 def _bars(axes: Any, spreads: Sequence[Spread], offset: float, colour: str, label: str) -> None:
     places = [place + offset for place in range(len(spreads))]
     means = [spread.mean for spread in spreads]
-    deviations = [spread.deviation for spread in spreads]
+    several = any(len(spread.known) > 1 for spread in spreads)
+    deviations = [spread.deviation for spread in spreads] if several else None
     error = {"elinewidth": 1, "capsize": 2}
     bars = axes.bar(places, means, 0.38, yerr=deviations, color=colour, label=label, error_kw=error)
     axes.bar_label(bars, [f"{mean:.1f}" for mean in means], padding=2, fontsize=7)
@@ -105,8 +107,8 @@ def _label_bars(axes: Any, names: Sequence[str], what: str) -> None:
 
 
 def _wrapped(name: str) -> str:
-    """A name in two lines, if it has several words."""
-    words = name.split(" ")
+    """A name in two lines, if it has several words; a plus stays with what it adds."""
+    words = name.replace("+ ", "+\N{NO-BREAK SPACE}").split(" ")
     half = (len(words) + 1) // 2
     return " ".join(words[:half]) + "\n" + " ".join(words[half:])
 

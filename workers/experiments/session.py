@@ -61,8 +61,9 @@ def reproduce(experiment: Experiment, order: Order, *, say: Say) -> Outcome:
     found: list[Figures] = []
     for seed in order.seeds:
         say(f"seed {seed}")
-        found.append(experiment.run(session.lab(seed)))
-        outcome = session.outcome(experiment, found)
+        lab = session.lab(seed)
+        found.append(experiment.run(lab))
+        outcome = session.outcome(experiment, found, lab)
         paths = write_files(outcome, order.out)
         paths += plot(outcome, order.out) if draws else []
     say(f"{session.work.seconds():.0f} s of work, {len(session.work.made)} pieces made now")
@@ -76,14 +77,13 @@ class Session:
     def __init__(self, order: Order, say: Say) -> None:
         self._order, self._say = order, say
         self.work = Work(order.work, self._fingerprint(), say)
-        self._labs: list[Lab] = []
         self._sets: dict[tuple[Source, ...], list[Labelled]] = {}
 
     def lab(self, seed: int) -> Lab:
         """The method taken apart, for one seed."""
         order = self._order
         train, held_out = self._images(seed)
-        lab = Lab(
+        return Lab(
             train,
             held_out,
             replace(order.config, seed=seed),
@@ -94,12 +94,10 @@ class Session:
             device=self._device,
             weights_dir=order.weights,
         )
-        self._labs.append(lab)
-        return lab
 
-    def outcome(self, experiment: Experiment, found: Sequence[Figures]) -> Outcome:
-        """What is known after the seeds so far."""
-        order, lab = self._order, self._labs[-1]
+    def outcome(self, experiment: Experiment, found: Sequence[Figures], lab: Lab) -> Outcome:
+        """What is known after the seeds so far, of which `lab` had the last."""
+        order = self._order
         config = order.config.to_dict()
         del config["seed"]
         return Outcome(

@@ -21,6 +21,10 @@ Say = Callable[[str], None]
 #: Seconds between two lines about one piece of work.
 QUIET_SECONDS = 20.0
 
+#: A piece that was begun so long ago is nobody's: several processes may share the folder, and an
+#: epoch of theirs writes nothing until it ends.
+ABANDONED_SECONDS = 7 * 24 * 3600.0
+
 TENSORS = "tensors.safetensors"
 #: What a piece took to compute, beside it: a run that was interrupted still knows its whole time.
 COST = "cost.json"
@@ -38,7 +42,7 @@ class Work:
     def __init__(self, root: Path, fingerprint: Mapping[str, Any], say: Say = print) -> None:
         self._folder = DataFolder(root)
         self._folder.create()
-        self._folder.sweep(())
+        self._folder.sweep((), quiet_seconds=ABANDONED_SECONDS)
         self._nonce = f"experiment-{os.getpid()}"
         self.fingerprint = dict(fingerprint)
         self.say = say
