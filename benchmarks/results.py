@@ -194,10 +194,10 @@ def ladder(outcome: Outcome) -> str:
     rows = list(ablation.VARIANTS)
     means = [outcome.spread(ablation.STUDENTS, name).mean for name in rows]
     if all(low < high for low, high in pairwise(means)):
-        order = "The four rows climb as the paper's do."
+        order = "In the mean the four rows climb as the paper's do."
     else:
         climbing = " < ".join(name for _, name in sorted(zip(means, rows, strict=True)))
-        order = f"The four rows do not climb as the paper's do, but {climbing}."
+        order = f"In the mean the four rows do not climb as the paper's do, but {climbing}."
     return "\n".join([order, *(_step(outcome, low, high) for low, high in pairwise(rows))])
 
 

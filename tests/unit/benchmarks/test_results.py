@@ -1,7 +1,11 @@
+from pathlib import Path
+
 from benchmarks.reproduce import commands
-from benchmarks.results import MAIN, VARIANTS, between, peak, verdict
+from benchmarks.results import DOCUMENT, MAIN, RESULTS, VARIANTS, between, document, peak, verdict
 from workers.experiments import alpha
 from workers.experiments.outcome import Outcome
+
+ROOT = Path(__file__).parents[3]
 
 
 def outcome(**students):
@@ -43,6 +47,10 @@ def test_the_peak_is_where_the_mean_is_highest():
     found = outcome(alpha_0=[1.0, 9.0, 1.0], alpha_1=[5.0, 5.0, 5.0])
 
     assert peak(found, alpha.STUDENTS) == "alpha 1"
+
+
+def test_the_page_says_what_its_figures_say():
+    assert document(ROOT / RESULTS) == (ROOT / DOCUMENT).read_text()
 
 
 def test_every_outcome_on_the_page_has_a_command_that_makes_it():
