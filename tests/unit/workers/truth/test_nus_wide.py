@@ -54,12 +54,29 @@ def test_fewer_concepts_than_81_are_told(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("rows", ["\ufeff1\n0\n1\n", "1\x1c\n0\n1\n", "1\u00a00\n\n1"])
+def test_marks_and_white_space_of_any_kind_are_no_labels(tmp_path, rows):
+    plain, odd = (write_nus_wide(tmp_path / name, positives=POSITIVES) for name in "ab")
+    (odd / "Groundtruth/AllLabels/Labels_sky.txt").write_text(rows, encoding="utf-8")
+
+    assert read_truth(odd).images == read_truth(plain).images
+
+
 def shorten(root):
     (root / "Groundtruth/AllLabels/Labels_sky.txt").write_text("1\n0\n")
 
 
 def misspell(root):
     (root / "Groundtruth/AllLabels/Labels_sky.txt").write_text("1\n0\n-1\n")
+
+
+def misspell_behind_a_mark(root):
+    text = "\ufeff1\n0\x1cx\n1\n"
+    (root / "Groundtruth/AllLabels/Labels_sky.txt").write_text(text, encoding="utf-8")
+
+
+def encode(root):
+    (root / "Groundtruth/AllLabels/Labels_sky.txt").write_bytes("1\n0\n1\n".encode("utf-16"))
 
 
 def lose_labels(root):
@@ -85,6 +102,8 @@ def repeat_list(root):
     [
         (shorten, None, "truth_malformed", "Labels_sky.txt has 2 labels, Imagelist.txt has 3"),
         (misspell, None, "truth_malformed", "Labels_sky.txt, line 3 must be 0 or 1, is '-1"),
+        (misspell_behind_a_mark, None, "truth_malformed", "Labels_sky.txt, line 2 must be 0 or 1"),
+        (encode, None, "truth_encoding", "Labels_sky.txt, line 1: the byte 0xFF"),
         (lose_labels, None, "truth_malformed", "there is no labels_sky.txt"),
         (lose_concept, None, "truth_malformed", "does not list the concept 'concept78'"),
         (lose_images, None, "truth_split_unknown", "no list of images fits the labels"),
