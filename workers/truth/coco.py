@@ -41,8 +41,10 @@ class _Instances:
         self._is_crowd = array("b")
 
     def take(self, element: Element) -> None:
-        if element.index is None or element.key not in LISTS:
+        if element.key not in LISTS:
             return
+        if element.index is None:
+            raise _wrong(element, f"must be a list, is {shown(element.value)}")
         self._seen.add(element.key)
         if not isinstance(element.value, dict):
             raise _wrong(element, f"must be an object, is {shown(element.value)}")

@@ -80,7 +80,7 @@ class _Stream:
         self._take("]", "a list")
 
     def _key(self, keys: set[str]) -> str:
-        key = self._value(f"{self._name}, line {self._line_number()}")
+        key = self._value(f"{self._name}, a key")
         if not isinstance(key, str):
             self._fail(f"a key must be text, is {shown(key)}")
         if key in keys:
@@ -112,15 +112,24 @@ class _Stream:
             except ValueError as found:
                 error = found
             if self._is_whole:
-                raise TruthError("truth_malformed", f"{place} is not JSON: {error}") from error
+                raise TruthError(
+                    "truth_malformed", f"{place} is not JSON: {self._reason(error)}"
+                ) from error
             self._check_length(place)
             self._fill()
+
+    def _reason(self, error: ValueError | None) -> str:
+        """What the decoder said, with the line of the file: its own counts from the text at hand."""
+        if isinstance(error, json.JSONDecodeError):
+            return f"{error.msg}, line {self._line_at(error.pos)}"
+        return f"{error}, line {self._line_at(self._at)}"
 
     def _check_length(self, place: str) -> None:
         if len(self._text) - self._at > MAX_ELEMENT_CHARACTERS:
             raise TruthError(
                 "truth_malformed",
-                f"{place} is not JSON, or has more than {MAX_ELEMENT_CHARACTERS:,} characters",
+                f"{place}, line {self._line_at(self._at)} is not JSON, or has more than "
+                f"{MAX_ELEMENT_CHARACTERS:,} characters",
             )
 
     def _next(self) -> str:
@@ -144,7 +153,7 @@ class _Stream:
 
     def _fill(self) -> None:
         """Drop what was read and read on: as much again as is left, so long ones cost little."""
-        self._line += self._text.count("\n", 0, self._at)
+        self._line = self._line_at(self._at)
         self._text, self._at = self._text[self._at :], 0
         chunk = self._file.read(max(CHUNK_BYTES, len(self._text)))
         self._is_whole = not chunk
@@ -154,8 +163,9 @@ class _Stream:
             line = self._line + self._text.count("\n") + error.object[: error.start].count(b"\n")
             raise not_utf8(self._name, line, error.object[error.start]) from error
 
-    def _line_number(self) -> int:
-        return self._line + self._text.count("\n", 0, self._at)
+    def _line_at(self, position: int) -> int:
+        """The line of the file that a position of the text at hand is on."""
+        return self._line + self._text.count("\n", 0, position)
 
     def _place(self, key: str, index: int | None) -> str:
         where = key if index is None else f"{key}[{index}]"
@@ -163,7 +173,7 @@ class _Stream:
 
     def _fail(self, reason: str) -> NoReturn:
         raise TruthError(
-            "truth_malformed", f"{self._name}, line {self._line_number()} is not JSON: {reason}"
+            "truth_malformed", f"{self._name}, line {self._line_at(self._at)} is not JSON: {reason}"
         )
 
 

@@ -101,6 +101,12 @@ def test_a_file_is_the_same_however_it_is_cut_into_pieces(tmp_path, monkeypatch)
         (coco(annotations=[coco_annotation("42", 1)]), "truth_malformed", "image_id, has '42'"),
         (coco(annotations=[coco_annotation(True, 1)]), "truth_malformed", "image_id, has True"),
         (coco(annotations=[coco_annotation(10**30, 1)]), "truth_malformed", "image_id"),
+        (
+            coco(annotations={"42": 1}),
+            "truth_malformed",
+            "annotations must be a list, is {'42': 1}",
+        ),
+        ({**coco(), "images": None}, "truth_malformed", "images must be a list, is None"),
         (coco(annotations=[7]), "truth_malformed", "annotations[0] must be an object, is 7"),
         (coco(images=[{"id": 1}]), "truth_malformed", "images[0] needs text as file_name"),
         ({"info": {}}, "truth_malformed", "has no images and no categories"),
@@ -146,6 +152,25 @@ def test_broken_json_is_told_with_its_place(tmp_path, text, said):
     assert said in caught.value.message
 
 
+@pytest.mark.parametrize("chunk", [40, 1 << 20])
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ('{"id": 1,\n "x" 2}', "images[900] is not JSON: Expecting ':' delimiter, line 903"),
+        ('{"id": 1,\n "x": NaN}', "images[900] is not JSON: NaN is no number of JSON, line 902"),
+    ],
+)
+def test_broken_json_is_told_with_its_line_in_the_file(tmp_path, monkeypatch, wrong, said, chunk):
+    monkeypatch.setattr("workers.truth.json_stream.CHUNK_BYTES", chunk)
+    path = tmp_path / "instances.json"
+    path.write_text('{"images": [\n' + '{"id": 1},\n' * 900 + wrong + "]}")
+
+    with pytest.raises(TruthError) as caught:
+        list(read_elements(path))
+
+    assert said in caught.value.message
+
+
 def test_a_wrong_byte_is_told_with_its_line(tmp_path):
     path = tmp_path / "instances.json"
     path.write_bytes(b'{"info": {},\n"images": [],\n"x": "\xe9"}')
@@ -160,5 +185,7 @@ def test_an_element_without_end_is_not_read_into_memory(tmp_path, monkeypatch):
     path = tmp_path / "instances.json"
     path.write_text('{"images": ["' + "a" * 100_000)
 
-    with pytest.raises(TruthError, match=r"images\[0\] is not JSON, or has more than 1,000"):
+    with pytest.raises(
+        TruthError, match=r"images\[0\], line 1 is not JSON, or has more than 1,000"
+    ):
         read_truth(path)
