@@ -8,6 +8,8 @@ from workers.truth.truth import Format, TrueBox, TrueImage, Truth, TruthError, T
 #: Limits of a truth: NUS-WIDE has 269,648 images, Open Images 20,000 classes.
 MAX_IMAGES, MAX_CLASSES = 2_000_000, 25_000
 MAX_NAME_CHARACTERS = 200
+#: Longest path: what Linux opens. workers/truth/match.py looks at every end of one.
+MAX_PATH_CHARACTERS = 4096
 #: A wrong value is repeated in a message up to this many characters.
 MAX_SHOWN_CHARACTERS = 80
 
@@ -134,6 +136,12 @@ class Gathering:
         if not own or not _is_text(own):
             raise TruthError(
                 "truth_bad_path", f"{_at(place)}the path must be text, is {shown(path)}"
+            )
+        if len(own) > MAX_PATH_CHARACTERS:
+            raise TruthError(
+                "truth_bad_path",
+                f"{_at(place)}the path must have at most {MAX_PATH_CHARACTERS:,} characters, has "
+                f"{len(own):,}: {shown(path)}",
             )
         return own
 

@@ -15,6 +15,8 @@ SYNONYMS = (
     ("sofa", "couch"),
     ("tvmonitor", "tv"),
 )
+#: Classes that are told with the nearest ones: finding those compares with every class of a job.
+MAX_WITH_NEAREST = 20
 _FIRST = {name: names[0] for names in SYNONYMS for name in names}
 
 
@@ -26,7 +28,8 @@ class NameMatch:
     classes: Mapping[str, str]
     #: Those of them that are spelt differently.
     renamed: Mapping[str, str]
-    #: Classes of the truth that the job did not look for, each with the nearest that it did.
+    #: Classes of the truth that the job did not look for, the first `MAX_WITH_NEAREST` with the
+    #: nearest that it did.
     only_in_truth: Mapping[str, tuple[str, ...]]
     #: Classes of the job that the truth does not know.
     only_in_job: tuple[str, ...]
@@ -72,7 +75,8 @@ def match_classes(
     return NameMatch(
         classes=found,
         renamed={name: target for name, target in found.items() if name != target},
-        only_in_truth={name: _nearest(name, job) for name in left},
+        only_in_truth=dict.fromkeys(left, ())
+        | {name: _nearest(name, job) for name in left[:MAX_WITH_NEAREST]},
         only_in_job=tuple(name for name in job if name not in found.values()),
     )
 

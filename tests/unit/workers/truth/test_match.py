@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from workers.truth import names
 from workers.truth.match import match_paths
 from workers.truth.names import match_classes
 from workers.truth.truth import TruthError
@@ -63,9 +64,9 @@ def test_an_image_whose_own_path_is_there_is_not_given_to_another():
 
 def test_every_path_and_image_is_accounted_for_once():
     rng = random.Random(7)
-    names = [f"{rng.choice('xyz')}/{rng.choice('pq')}/{i % 40}" for i in range(200)]
-    images = sorted({f"{name}.jpg" for name in rng.sample(names, 60)})
-    truth = sorted({name.split("/", rng.randrange(3))[-1] for name in rng.sample(names, 60)})
+    made = [f"{rng.choice('xyz')}/{rng.choice('pq')}/{i % 40}" for i in range(200)]
+    images = sorted({f"{name}.jpg" for name in rng.sample(made, 60)})
+    truth = sorted({name.split("/", rng.randrange(3))[-1] for name in rng.sample(made, 60)})
 
     match = match_paths(truth, images)
 
@@ -109,6 +110,17 @@ def test_classes_of_one_side_alone_are_told_with_the_nearest():
     assert match.classes == {"cat": "cat"}
     assert match.only_in_truth == {"bicycel": ("bicycle",)}
     assert match.only_in_job == ("bicycle", "dog")
+
+
+def test_the_nearest_are_looked_up_for_some_classes_alone(monkeypatch):
+    looked_up = []
+    monkeypatch.setattr(names, "_nearest", lambda name, _: looked_up.append(name) or ("cat",))
+
+    match = match_classes(["cat", *(f"cat{i}" for i in range(20_000))], ["cat"])
+
+    assert len(match.only_in_truth) == 20_000
+    assert looked_up == [name for name, near in match.only_in_truth.items() if near]
+    assert len(looked_up) == names.MAX_WITH_NEAREST
 
 
 def test_a_map_joins_classes_and_leaves_others_out():

@@ -107,6 +107,13 @@ def test_a_truth_without_any_label_warns(tmp_path):
 
 
 DEEP = "[" * 200_000
+LONG = "a/" * 2048
+
+
+def test_a_path_may_be_as_long_as_a_file_system_takes(tmp_path):
+    (path,) = read(tmp_path, f"path,labels\n{LONG[:-1]}b,cat\n").images
+
+    assert len(path) == 4096
 
 
 @pytest.mark.parametrize(
@@ -120,6 +127,7 @@ DEEP = "[" * 200_000
         ("t.csv", "path,labels\na.jpg,cat\n".encode("utf-16"), "truth_format_unknown", "begins"),
         ("t.csv", 'path,labels\na.jpg,"cat\n', "truth_malformed", "line 2: unexpected end"),
         ("t.csv", "path,labels\n,cat\n", "truth_bad_path", "line 2: the path must be text, is ''"),
+        ("t.csv", f"path,labels\n{LONG}b,cat\n", "truth_bad_path", "at most 4,096 characters, has"),
         ("t.csv", "path,labels\na.jpg,c\x07at\n", "truth_bad_name", "line 2: a class name"),
         ("t.csv", f"path,labels\na.jpg,{'c' * 201}\n", "truth_bad_name", "1 to 200 characters"),
         ("t.csv", "path;labels\na.jpg;cat\n", "truth_malformed", "has no path: 'path;labels'"),
