@@ -47,6 +47,7 @@ class Gathering:
         self._places: dict[str, str] = {}
         self._shared: dict[frozenset[str], frozenset[str]] = {}
         self._warnings: dict[str, TruthWarning] = {}
+        self._looked_for: set[str] = set()
         self._check_unique()
 
     def name(self, name: object, place: str) -> str:
@@ -70,6 +71,14 @@ class Gathering:
             )
         self._names[str(name)] = kept
         return kept
+
+    def look_for(self, names: Iterable[object], place: str) -> None:
+        """Count names among the classes, whether or not an image shows them.
+
+        Raises:
+            TruthError: a name is none.
+        """
+        self._looked_for |= {self.name(name, place) for name in names}
 
     def add(
         self,
@@ -109,6 +118,10 @@ class Gathering:
             message, count = seen.message, seen.count + count
         self._warnings[code] = TruthWarning(code, message, count)
 
+    def image(self, path: str) -> TrueImage | None:
+        """What was added for a path, if anything."""
+        return self._images.get(path)
+
     def truth(self) -> Truth:
         """Everything gathered.
 
@@ -121,7 +134,7 @@ class Gathering:
                 "the truth has no image",
                 "Give at least one row per image; docs/evaluation.md shows every format.",
             )
-        named = {name for labels in self._shared for name in labels}
+        named = self._looked_for.union(*self._shared)
         if not any(image.labels for image in self._images.values()):
             self.warn(
                 "truth_no_positives",

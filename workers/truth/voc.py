@@ -38,15 +38,12 @@ def read_voc(root: Path, *, split: str | None = None) -> Truth:
     lists = _Lists(root / LISTS)
     ids = lists.ids(split) if split is not None else None
     found = Gathering(Format.VOC)
+    found.look_for(lists.classes, str(LISTS))
     if any((root / ANNOTATIONS).glob("*.xml")):
         _add_annotated(found, root / ANNOTATIONS, ids)
-        truth = found.truth()
-        return _compared(found, truth, lists.verdicts(split)) if lists.classes else truth
-    for id, verdicts in lists.verdicts(split).items():
-        if ids is None or id in ids:
-            there = [name for name, verdict in verdicts.items() if verdict == THERE]
-            unsure = [name for name in lists.classes if verdicts.get(name, DIFFICULT) == DIFFICULT]
-            found.add(id, there, ignored=unsure, place=f"the lists, image {id}")
+        _compare(found, lists.verdicts(split))
+    else:
+        _add_listed(found, lists, lists.verdicts(split), ids)
     return found.truth()
 
 
@@ -92,6 +89,10 @@ class _Lists:
                 f"Name one of {', '.join(self.splits)}." if self.splits else None,
             )
         return dict.fromkeys(self._splits.get(split) or self.verdicts(split))
+
+    def all_ids(self) -> dict[str, None]:
+        """The images that the lists of splits name."""
+        return dict.fromkeys(id for ids in self._splits.values() for id in ids)
 
     def verdicts(self, split: str | None) -> dict[str, Verdicts]:
         """Image -> what the lists of a split, or of all, say of it."""
@@ -141,6 +142,22 @@ def _add_annotated(found: Gathering, folder: Path, ids: Iterable[str] | None) ->
             found.warn("truth_image_missing", f"{id} is listed, but there is no {path.name}")
             continue
         _add_annotation(found, id, _parsed(path), path.name)
+
+
+def _add_listed(
+    found: Gathering,
+    lists: _Lists,
+    verdicts: Mapping[str, Verdicts],
+    ids: Mapping[str, None] | None,
+) -> None:
+    for id in lists.all_ids() if ids is None else ids:
+        if id not in verdicts:
+            found.warn("truth_image_missing", f"{id} is listed, but no list of a class judges it")
+    for id, by_class in verdicts.items():
+        if ids is None or id in ids:
+            there = [name for name, verdict in by_class.items() if verdict == THERE]
+            unsure = [name for name in lists.classes if by_class.get(name, DIFFICULT) == DIFFICULT]
+            found.add(id, there, ignored=unsure, place=f"the lists, image {id}")
 
 
 def _parsed(path: Path) -> Element:
@@ -203,10 +220,10 @@ def _box(thing: Element, place: str) -> tuple[float, float, float, float] | None
     return max(0.0, left - 1), max(0.0, top - 1), right, bottom
 
 
-def _compared(found: Gathering, truth: Truth, verdicts: Mapping[str, Verdicts]) -> Truth:
-    """`truth` with a warning where lists and annotations differ; the annotations are kept."""
+def _compare(found: Gathering, verdicts: Mapping[str, Verdicts]) -> None:
+    """Warn where lists and annotations differ; the annotations are kept."""
     for id, by_class in verdicts.items():
-        image = truth.images.get(id)
+        image = found.image(id)
         if image is None:
             continue
         for name, verdict in by_class.items():
@@ -216,7 +233,6 @@ def _compared(found: Gathering, truth: Truth, verdicts: Mapping[str, Verdicts]) 
                     "truth_sources_differ",
                     f"of {shown(name)} in {id} the lists say {verdict}, {id}.xml says {seen}",
                 )
-    return found.truth()
 
 
 def _is_id(word: str) -> bool:

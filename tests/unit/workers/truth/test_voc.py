@@ -100,6 +100,38 @@ def test_lists_that_differ_from_the_annotations_are_told(tmp_path):
     assert labels(truth) == {"a": {"cat"}, "b": {"cat"}}
 
 
+def test_a_class_that_no_image_shows_is_known_from_its_list(tmp_path):
+    write_lists(tmp_path / "lists", {"cat_train": ["a  1"], "sheep_train": ["a -1"]})
+    write_lists(tmp_path / "both", {"cat_train": ["a  1"], "sheep_train": ["a -1"]})
+    write_voc(tmp_path / "both", {"a": [voc_object("cat")]})
+
+    for root in (tmp_path / "lists", tmp_path / "both"):
+        truth = read_truth(root)
+
+        assert truth.classes == ("cat", "sheep")
+        assert truth.images["a"].ignored == frozenset()
+
+
+@pytest.mark.parametrize("split", ["train", None])
+def test_an_image_that_no_list_of_a_class_judges_is_told(tmp_path, split):
+    write_lists(tmp_path, {"train": ["a", "b", "c"], "cat_train": ["a  1"]})
+
+    truth = read_truth(tmp_path, split=split)
+
+    (warning,) = truth.warnings
+    assert (warning.code, warning.count) == ("truth_image_missing", 2)
+    assert "b is listed" in warning.message
+    assert list(truth.images) == ["a"]
+
+
+def test_a_truth_without_any_label_warns_once(tmp_path):
+    write_voc(tmp_path, {"a": []})
+    write_lists(tmp_path, {"cat_train": ["a -1"]})
+
+    (warning,) = read_truth(tmp_path).warnings
+    assert (warning.code, warning.count) == ("truth_no_positives", 1)
+
+
 BOMB = """<?xml version="1.0"?>
 <!DOCTYPE lolz [<!ENTITY a "lol"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>
 <annotation><object><name>&b;</name></object></annotation>"""
