@@ -9,6 +9,8 @@ import json
 
 import pytest
 
+from workers.truth.read import read_truth
+
 BEE = "bee; \\ honey"
 
 
@@ -195,6 +197,26 @@ def test_csv_escapes_the_separator_in_a_class_name(api):
     rows = list(csv.reader(io.StringIO(reply.text, newline="")))
     assert rows[1][2] == "'=ant"  # a cell that begins with a formula
     assert rows[2][2] == r"bee\; \\ honey"
+
+
+@pytest.mark.parametrize(
+    ("accept", "file", "unused"),
+    [("text/csv", "labels.csv", 3), ("application/x-ndjson", "labels.ndjson", 0)],
+)
+def test_a_downloaded_list_is_a_truth(api, tmp_path, accept, file, unused):
+    job_id = api.new_job()
+    api.run_until(job_id, "score")
+    labels = f"/v1/jobs/{job_id}/labels"
+    query = {"views": str(accept != "text/csv").lower()}
+    (tmp_path / file).write_bytes(api.get(labels, params=query, headers={"Accept": accept}).read())
+
+    truth = read_truth(tmp_path / file)
+
+    rows = api.get(labels).json()["data"]
+    found = {path: image.labels for path, image in truth.images.items()}
+    assert found == {row["path"]: set(row["labels"]) for row in rows}
+    # Of a table the three columns of scores say nothing about the truth; nothing else is foreign.
+    assert sum(warning.count for warning in truth.warnings) == unused
 
 
 def test_damaged_scores_are_not_served(api):

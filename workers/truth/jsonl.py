@@ -11,7 +11,7 @@ from workers.truth.text import read_lines
 from workers.truth.truth import Format, TrueBox, Truth, TruthError
 
 #: Keys of our own rows of labels that say nothing about the truth.
-OWN_KEYS = frozenset({"image_id", "scores", "views"})
+OWN_KEYS = frozenset({"image_id", "scores", "thresholds_version", "views"})
 KEYS = frozenset({"path", "labels", "ignored", "boxes"})
 
 

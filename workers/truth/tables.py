@@ -12,7 +12,7 @@ from workers.truth.truth import Format, Truth, TruthError
 PATH_COLUMNS = ("path", "filename", "file_name", "image")
 LABELS_COLUMN, IGNORED_COLUMN = "labels", "ignored"
 #: Columns of our own list of labels that say nothing about the truth.
-OWN_COLUMNS = frozenset({"image_id"})
+OWN_COLUMNS = frozenset({"image_id", "thresholds_version"})
 #: A cell that began like this was written with an apostrophe before it, so that no spreadsheet
 #: runs it.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from workers.label_rows import escaped_name, safe_cell
+from workers.label_rows import csv_header, csv_lines, escaped_name, ndjson_lines
 from workers.truth.read import read_truth
 from workers.truth.tables import split_names
 from workers.truth.truth import TrueBox, TrueImage, TruthError
@@ -42,12 +42,13 @@ def test_a_name_comes_back_from_our_own_list_of_labels(name):
 
 
 def test_a_path_comes_back_from_our_own_list_of_labels(tmp_path):
-    row = f'"img_1","{safe_cell("=b,c.jpg")}","{safe_cell("-cat")}",0.5\n'
+    row = {"image_id": "img_1", "path": "=b,c.jpg", "scores": {"-cat": 0.5}, "labels": ["-cat"]}
+    rows = [{**row, "thresholds_version": 1}]
 
-    truth = read(tmp_path, "image_id,path,labels,cat\n" + row)
+    table = read(tmp_path, csv_header(["-cat"]) + csv_lines(rows))
+    lines = read(tmp_path, ndjson_lines(rows), name="truth.ndjson")
 
-    assert labels(truth) == {"=b,c.jpg": {"-cat"}}
-    assert [warning.code for warning in truth.warnings] == ["truth_columns_unused"]
+    assert labels(table) == labels(lines) == {"=b,c.jpg": {"-cat"}}
 
 
 def test_a_column_per_class_holds_1_0_or_a_question_mark(tmp_path):
