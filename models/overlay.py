@@ -19,6 +19,8 @@ CHROMA = 0.16
 #: Weight of the colour over the image in grey. Our choice: one weight for all of the map, so that
 #: on every grey hotter stays brighter; a weight that rose with the heat would darken a white sky.
 WEIGHT = 0.55
+#: Rows that are coloured at a time: on the way to its colour a pixel takes 90 bytes.
+STRIP_ROWS = 64
 
 #: OKLab to cone responses (each to be cubed), and those to linear sRGB. Björn Ottosson, 2020.
 _TO_CONES = (
@@ -75,10 +77,19 @@ def overlay(image: Tensor, heat: Tensor) -> Tensor:
         image: (3, H, W) uint8, upright.
         heat: (H, W) in [0, 1].
     """
+    picture = torch.empty_like(image)
+    strips = (part.split(STRIP_ROWS, dim=-2) for part in (picture, image, heat))
+    for of_picture, of_image, of_heat in zip(*strips, strict=True):
+        of_picture.copy_(_overlaid(of_image, of_heat))
+    return picture
+
+
+def _overlaid(image: Tensor, heat: Tensor) -> Tensor:
+    """`overlay` of all rows at once, as values that are yet to be made uint8."""
     grey = image.float() / 255 * image.new_tensor(_BRIGHTNESS, dtype=torch.float).view(3, 1, 1)
     grey = grey.sum(dim=0)
     blended = (1 - WEIGHT) * grey + WEIGHT * heat_colors(heat).movedim(-1, 0)
-    return (blended * 255).round().to(torch.uint8)
+    return (blended * 255).round()
 
 
 def _encoded(linear: Tensor) -> Tensor:

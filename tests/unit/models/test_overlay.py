@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.overlay import WEIGHT, heat_colors, min_max, overlay, upsample
+from models.overlay import STRIP_ROWS, WEIGHT, heat_colors, min_max, overlay, upsample
 from models.views import cam_boxes
 
 STEPS = torch.linspace(0, 1, 256)
@@ -138,6 +138,25 @@ def test_an_overlay_by_hand():
     expected = 1 - WEIGHT + WEIGHT * heat_colors(heat[0]).T
     assert found[:, 0].tolist() == (expected * 255).round().int().tolist()
     assert found.dtype == torch.uint8
+
+
+def test_a_large_picture_is_coloured_a_few_rows_at_a_time(monkeypatch):
+    rng = torch.Generator().manual_seed(3)
+    image = torch.randint(0, 256, (3, 2 * STRIP_ROWS + 5, 7), dtype=torch.uint8, generator=rng)
+    heat = torch.rand(image.shape[1:], generator=rng)
+    sizes = []
+
+    def spied(part):
+        sizes.append(part.shape[0])
+        return heat_colors(part)
+
+    monkeypatch.setattr("models.overlay.heat_colors", spied)
+
+    whole = overlay(image, heat)
+
+    assert sizes == [STRIP_ROWS, STRIP_ROWS, 5]
+    rows = [overlay(image[:, i : i + 1], heat[i : i + 1]) for i in range(len(heat))]
+    assert (whole.int() - torch.cat(rows, dim=1).int()).abs().max() <= 1
 
 
 def test_colour_means_heat_alone():
