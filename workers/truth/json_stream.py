@@ -119,7 +119,7 @@ class _Stream:
             self._fill()
 
     def _reason(self, error: ValueError | None) -> str:
-        """What the decoder said, with the line of the file: its own counts from the text at hand."""
+        """What the decoder said, with the line of the file; its own is that of the text at hand."""
         if isinstance(error, json.JSONDecodeError):
             return f"{error.msg}, line {self._line_at(error.pos)}"
         return f"{error}, line {self._line_at(self._at)}"
