@@ -120,10 +120,19 @@ def api(
 @app.command()
 def worker(
     lane: Annotated[LaneName, typer.Option("--lane", help="io: files; method: the phases.")],
+    *,
+    check: Annotated[
+        bool, typer.Option("--check", help="Run none; exit with 1 if none lives on this host.")
+    ] = False,
 ) -> NoReturn:
     """Run one worker of one lane; CCD_REDIS_URL names the Redis or Valkey."""
-    _need_redis(_settings())
+    settings = _settings()
+    _need_redis(settings)
+    if check:
+        _check_worker(settings, lane)
     os.environ["CCD_LANE"] = lane
+    # CUDA counts GPUs as their driver does, so that what is said of GPU 1 is about GPU 1.
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     command = [
         *(sys.executable, "-m", "celery", "--quiet", "-A", "workers.tasks:celery_app", "worker"),
         *("-Q", lane, "-n", f"{lane}-{os.getpid()}@%h", "--concurrency", "1"),
@@ -279,6 +288,26 @@ def _become(module: str, arguments: Sequence[str]) -> NoReturn:
     if find_spec("torch") is None:
         _fail("torch is not installed here; install the extra `worker`", code=2)
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 - as it says
+
+
+def _check_worker(settings: Settings, lane: str) -> NoReturn:
+    """End with 0 if a worker of the lane on this host was heard within the last lease."""
+    from redis import RedisError
+
+    from workers.registry import Registry
+    from workers.store import open_store
+
+    host = socket.gethostname()
+    try:
+        standings = [entry.standing for entry in Registry(open_store(settings)).list()]
+    except RedisError as error:
+        # No fault of the worker, which goes on with what it has in hand: nobody should end it.
+        _say(f"not known: Redis does not answer: {error}")
+        raise typer.Exit from error
+    if not any((one.lane, one.host) == (lane, host) for one in standings):
+        _fail(f"no worker of lane {lane} on {host} was heard for {settings.lease_seconds:g} s")
+    _say(f"a worker of lane {lane} lives on {host}")
+    raise typer.Exit
 
 
 def _need_redis(settings: Settings) -> None:

@@ -13,10 +13,11 @@ from starlette.exceptions import HTTPException
 
 from models.config import ConfigError
 from workers.archives import ArchiveRejected, UnsupportedArchive
+from workers.cursors import BadCursor
 from workers.eviction import UnsafeRedis
 from workers.files import DiskFull
 from workers.paths import PathNotAllowed
-from workers.store import BadCursor, DatasetInUse, RecordNotFound
+from workers.store import DatasetInUse, RecordNotFound
 from workers.thresholds import VersionDamaged
 
 log = structlog.get_logger()

@@ -23,6 +23,7 @@ from app.routes import (
     problems,
     students,
     thresholds,
+    workers,
 )
 from app.schemas import DatasetCreate, PredictionCreate
 from app.security import SecurityHeaders
@@ -37,7 +38,7 @@ from workers.version import code_version
 
 ROUTERS = (
     *(datasets, jobs, labels, images, artifacts),
-    *(students, thresholds, predictions, evaluations, health, problems),
+    *(students, thresholds, predictions, evaluations, workers, health, problems),
 )
 
 

@@ -1,19 +1,18 @@
 """The job store: records of work in Redis; every change of state is one atomic Lua script."""
 
-import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from importlib import resources
 from typing import Any, cast
 
 import redis
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
+from models.config import METHOD_VERSION
+from workers.cursors import read_cursor, write_cursor
 from workers.eviction import connect_safely
 from workers.jobs import (
-    MOVES,
     Claim,
     JobError,
     Kind,
@@ -23,6 +22,7 @@ from workers.jobs import (
     Status,
     split_unit_id,
 )
+from workers.lua import constants, read_scripts
 from workers.outcomes import Kept, write_ending
 from workers.records import read_record, write_phases
 from workers.settings import Settings
@@ -66,13 +66,6 @@ class DatasetInUse(Exception):
     def __init__(self, id: str, users: Sequence[str]) -> None:
         super().__init__(f"{id} is in use by {', '.join(users)}; cancel them or let them finish")
         self.id, self.users = id, tuple(users)
-
-
-class BadCursor(ValueError):
-    """A cursor that `list` did not hand out."""
-
-    def __init__(self, cursor: str) -> None:
-        super().__init__(f"cursor {cursor!r} is none; take next_cursor of the page before")
 
 
 class Renewal(StrEnum):
@@ -122,20 +115,22 @@ class Store:
         lease_seconds: float = 60,
         max_attempts: int = 3,
         backoff_seconds: Sequence[float] = (30, 300),
+        method: int = METHOD_VERSION,
     ) -> None:
-        """`client` must decode responses; `backoff_seconds` before attempt 2, 3, ..."""
+        """`client` must decode responses; `backoff_seconds` before attempt 2, 3, ...
+
+        `method` is the version that new records are for, and the newest that is claimed.
+        """
         self.redis = client
         self._max_attempts = max_attempts
-        self._constants = json.dumps(
-            {
-                "moves": _moves_by_target(),
-                "lease_ms": round(lease_seconds * 1000),
-                "max_attempts": max_attempts,
-                "backoff_ms": [round(seconds * 1000) for seconds in backoff_seconds],
-            }
+        self._constants = constants(
+            lease_seconds=lease_seconds,
+            max_attempts=max_attempts,
+            backoff_seconds=backoff_seconds,
+            method=method,
         )
         self._scripts = {
-            name: client.register_script(text) for name, text in _read_scripts().items()
+            name: client.register_script(text) for name, text in read_scripts().items()
         }
 
     # ------------------------------------------------------------------ records
@@ -202,14 +197,14 @@ class Store:
         self, kind: Kind, *, limit: int = 100, cursor: str | None = None
     ) -> tuple[Records, str | None]:
         """A page of 1 to 1000, newest first, and the cursor of the next one, None at the end."""
-        top = f"({_read_cursor(cursor)}" if cursor else "+"
+        top = f"({read_cursor(cursor)}" if cursor else "+"
         limit = min(limit, MAX_PAGE)
         members = cast(
             "Sequence[str]",
             self.redis.zrevrangebylex(f"ccd:records:{kind}", top, "-", start=0, num=limit + 1),
         )
         page = members[:limit]
-        next_cursor = _write_cursor(page[-1]) if len(members) > limit else None
+        next_cursor = write_cursor(page[-1]) if len(members) > limit else None
         return self._get_all(member.partition(":")[2] for member in page), next_cursor
 
     def count(self, kind: Kind) -> int:
@@ -262,7 +257,10 @@ class Store:
     # ------------------------------------------------------------------ claims
 
     def claim(self, lane: Lane, *, worker: str, nonce: str) -> Claim | None:
-        """The best waiting unit of the lane. The same nonce gets the same unit again."""
+        """The best waiting unit of the lane. The same nonce gets the same unit again.
+
+        Units of records for a newer version of the method are left to newer workers.
+        """
         found = self._run("claim", lane, worker, nonce)
         if found is None:
             return None
@@ -367,6 +365,10 @@ class Store:
         """The nonces of all claims in force."""
         return set(cast("Sequence[str]", self.redis.hkeys("ccd:nonces")))
 
+    def call(self, script: str, *args: str | float) -> Any:
+        """What a script answers that is about no record; see the modules beside this one."""
+        return self._run(script, *args)
+
     # ------------------------------------------------------------------ inside
 
     def _run(self, script: str, *args: str | float) -> Any:
@@ -386,35 +388,5 @@ class Store:
         return [read_record(fields) for fields in pipeline.execute() if fields]
 
 
-def _moves_by_target() -> dict[str, dict[str, bool]]:
-    """{to: {from: true}}, the form in which the scripts look a move up."""
-    return {
-        to: {status: True for status, moves in MOVES.items() if to in moves}
-        for to in Status
-        if any(to in moves for moves in MOVES.values())
-    }
-
-
-def _read_scripts() -> dict[str, str]:
-    folder = resources.files("workers") / "scripts"
-    texts = {file.name.removesuffix(".lua"): file.read_text("utf-8") for file in folder.iterdir()}
-    prelude = texts.pop("prelude")
-    return {name: prelude + text for name, text in texts.items()}
-
-
 def _pairs(flat: Sequence[str]) -> dict[str, str]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
-
-
-def _write_cursor(member: str) -> str:
-    return base64.urlsafe_b64encode(member.encode()).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str) -> str:
-    try:
-        member = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-    except ValueError as error:
-        raise BadCursor(cursor) from error
-    if not member.partition(":")[0].isdecimal():
-        raise BadCursor(cursor)
-    return member

@@ -16,6 +16,7 @@ from celery.signals import (
     setup_logging,
     worker_init,
     worker_process_init,
+    worker_process_shutdown,
     worker_ready,
     worker_shutdown,
     worker_shutting_down,
@@ -26,8 +27,10 @@ from workers.cams import sweep
 from workers.files import DataFolder
 from workers.jobs import Lane
 from workers.outcomes import write_failure
+from workers.presence import Presence
 from workers.queue import TASK_NAME, make_celery, ring
 from workers.reaper import Reaper
+from workers.registry import Registry
 from workers.settings import Settings
 from workers.store import open_store
 from workers.worker import Worker
@@ -37,6 +40,7 @@ celery_app = make_celery(settings)
 
 _reaper: Reaper | None = None
 _worker: Worker | None = None
+_presence: Presence | None = None
 
 
 def drain_flag(main_pid: int) -> Path:
@@ -86,7 +90,7 @@ def _raise_flag(**_: object) -> None:
 
 @worker_process_init.connect
 def _start_worker(**_: object) -> None:
-    global _worker  # noqa: PLW0603 - one worker per pool process, made where Celery allows it
+    global _worker, _presence  # noqa: PLW0603 - one a pool process, made where Celery allows it
     main_pid = os.getppid()
     lane = Lane(os.environ["CCD_LANE"])
     name = f"{lane}@{socket.gethostname()}:{main_pid}"
@@ -100,6 +104,14 @@ def _start_worker(**_: object) -> None:
         ring=partial(ring, celery_app),
     )
     _worker.bury_predecessor()
+    _presence = Presence(_worker, Registry(_worker.store), pid=main_pid)
+    _presence.start()
+
+
+@worker_process_shutdown.connect
+def _stop_worker(**_: object) -> None:
+    if _presence is not None:
+        _presence.stop()
 
 
 @celery_app.task(name=TASK_NAME)

@@ -10,7 +10,8 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import structlog
@@ -19,6 +20,7 @@ from redis.exceptions import RedisError
 from workers.files import DataFolder, DiskFull, is_disk_full
 from workers.jobs import Claim, JobError, Lane, Record, Status
 from workers.outcomes import write_end
+from workers.records import MEASURABLE_SECONDS
 from workers.settings import Settings
 from workers.store import Renewal, StaleClaim, Store
 
@@ -61,7 +63,7 @@ class Heartbeat:
         self._store, self._claim, self._settings = store, claim, settings
         self._is_draining, self._end_process = is_draining, end_process
         self._done = 0
-        self._moved_at = time.monotonic()
+        self._started_at = self._moved_at = time.monotonic()
         self._over = threading.Event()
         # In the context of the unit, so that what the thread logs bears its names too.
         run = contextvars.copy_context().run
@@ -84,6 +86,11 @@ class Heartbeat:
         self._moved_at = time.monotonic()
         if self.is_cancelled or self._is_draining():
             raise Halted
+
+    def images_per_second(self) -> float | None:
+        """Over the time of this unit; None until that tells anything."""
+        seconds = time.monotonic() - self._started_at
+        return self._done / seconds if self._done and seconds >= MEASURABLE_SECONDS else None
 
     def _beat(self) -> None:
         while not self._over.wait(self._settings.heartbeat_seconds):
@@ -119,6 +126,8 @@ class Worker:
         self.is_draining, self.ring = is_draining, ring
         self.folder = DataFolder(settings.data)
         self._bench: Workbench | None = None
+        self._in_hand: tuple[Claim, Heartbeat] | None = None
+        self._last_rate: float | None = None
 
     def bury_predecessor(self) -> None:
         """End the leases of the process that this one replaces; it had the same name."""
@@ -126,6 +135,14 @@ class Worker:
             self.store.release(self.name)
         except RedisError as error:
             logger.warning("leases.unreleased", error=str(error))
+
+    def at_work(self) -> tuple[str | None, float | None]:
+        """Id of the unit in hand, and images a second: its own, or of the last that told them."""
+        held = self._in_hand
+        if held is None:
+            return None, self._last_rate
+        claim, beat = held
+        return claim.unit_id, beat.images_per_second() or self._last_rate
 
     def run_until_empty(self) -> None:
         """Claim and run units until the lane is empty, the worker drains, or an hour is over."""
@@ -155,13 +172,25 @@ class Worker:
 
     def _attempt(self, claim: Claim) -> str:
         try:
-            with Heartbeat(self.store, claim, self.settings, self.is_draining) as beat:
+            with (
+                Heartbeat(self.store, claim, self.settings, self.is_draining) as beat,
+                self._holding(claim, beat),
+            ):
                 finished = self._work(claim, beat.on_batch)
         except Halted:
             return self._record(self._halted, claim, cancelled=beat.is_cancelled)
         except Exception as error:  # noqa: BLE001 - every failure of a unit ends its record
             return self._record(self._failed, claim, error=error)
         return self._record(self._completed, claim, finished=finished)
+
+    @contextmanager
+    def _holding(self, claim: Claim, beat: Heartbeat) -> Iterator[None]:
+        self._in_hand = (claim, beat)
+        try:
+            yield
+        finally:
+            self._in_hand = None
+            self._last_rate = beat.images_per_second() or self._last_rate
 
     def _work(self, claim: Claim, on_batch: Callable[[int], None]) -> Finished:
         from workers import phases, units  # the heavy half, only with a unit in hand

@@ -8,14 +8,14 @@ import pytest
 import redis
 
 from tests.store_calls import CHECK, EPOCHS, SHARDS, claim, lose, register, submit
+from workers.cursors import BadCursor
 from workers.jobs import MOVES, Kind, Lane, Phase, Status
+from workers.lua import moves_by_target
 from workers.settings import Settings
 from workers.store import (
-    BadCursor,
     RecordNotFound,
     Renewal,
     Store,
-    _moves_by_target,
     connect,
     open_store,
 )
@@ -103,7 +103,7 @@ def test_every_visible_change_raises_the_version(store):
 
 
 def test_the_scripts_move_only_as_the_table_says():
-    pairs = {(before, to) for to, froms in _moves_by_target().items() for before in froms}
+    pairs = {(before, to) for to, froms in moves_by_target().items() for before in froms}
 
     assert pairs == {(before, to) for before, moves in MOVES.items() for to in moves}
 

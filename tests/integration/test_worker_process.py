@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -19,7 +20,7 @@ class WorkerProcess:
 
     def __init__(self, settings, log):
         self.log = log
-        environment = {
+        self.environment = {
             "CCD_REDIS_URL": settings.redis_url,
             "CCD_DATA": str(settings.data),
             "CCD_ALLOWED_ROOTS": str(settings.allowed_roots[0]),
@@ -34,7 +35,7 @@ class WorkerProcess:
                 cwd=ROOT,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=os.environ | environment,
+                env=os.environ | self.environment,
             )
 
     @property
@@ -68,14 +69,69 @@ def register(api, name):
     return reply.json()["id"], reply.headers["x-request-id"]
 
 
+def listed(api):
+    return api.get("/v1/workers").json()["data"]
+
+
+def check(worker, lane):
+    """What `ccd worker --check` says, with the environment of that worker."""
+    return subprocess.run(
+        [sys.executable, "-m", "app.cli", "worker", "--lane", lane, "--check"],
+        cwd=ROOT,
+        env=os.environ | worker.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def test_every_line_of_a_worker_is_json_and_those_of_a_unit_bear_the_request_id(api, worker):
     dataset_id, request_id = register(api, "logged")
 
-    ended = wait_until(lambda: worker.find("unit.ended"))
+    ended = wait_until(lambda: worker.find("unit.ended"), seconds=120)  # it loads torch first
 
     assert (ended[0]["record"], ended[0]["request_id"]) == (dataset_id, request_id)
     assert ended[0]["outcome"] == "completed"
     assert ended[0]["worker"].startswith("io@")
-    worker.process.terminate()
-    assert worker.process.wait(40) == 0
     assert "logged" not in worker.log.read_text()
+
+
+def test_a_worker_is_listed_while_it_lives_and_leaves_when_it_is_drained(api, worker):
+    [entry] = wait_until(lambda: listed(api), seconds=120)
+
+    assert entry["name"] == f"io@{socket.gethostname()}:{worker.process.pid}"
+    assert (entry["lane"], entry["host"]) == ("io", socket.gethostname())
+    assert (entry["pid"], entry["device"]) == (worker.process.pid, "cpu")
+    assert (entry["unit"], entry["draining"]) == (None, False)
+    assert 1 << 20 < entry["memory_bytes"] <= psutil.virtual_memory().total
+    assert entry["started_at"] <= entry["heartbeat_at"]
+    wait_until(lambda: listed(api)[0]["heartbeat_at"] > entry["heartbeat_at"])
+
+    said = check(worker, "io")
+    assert said.returncode == 0, said.stderr
+    said = check(worker, "method")
+    assert said.returncode == 1
+    assert f"no worker of lane method on {socket.gethostname()}" in said.stderr
+
+    worker.process.terminate()
+    assert worker.process.wait(60) == 0
+    assert listed(api) == []
+    assert check(worker, "io").returncode == 1
+
+
+def test_a_worker_that_was_killed_disappears_after_a_lease(api, worker):
+    wait_until(lambda: listed(api), seconds=120)
+
+    worker.end()
+
+    wait_until(lambda: not listed(api))
+    assert api.store.redis.keys("ccd:worker*") == []
+
+
+def test_a_check_does_not_blame_a_worker_for_a_redis_that_is_away(worker, tmp_path):
+    worker.environment["CCD_REDIS_URL"] = f"unix://{tmp_path}/nobody.sock"
+
+    said = check(worker, "io")
+
+    assert said.returncode == 0
+    assert "Redis does not answer" in said.stdout

@@ -1,5 +1,6 @@
 -- ARGV: lane worker nonce. {unit, attempt, the record's fields}, or false where none waits.
 local lane, worker, nonce = unpack(ARGV, 2, 4)
+local MOST_PASSED = 100 -- units of newer records that an older worker looks past
 
 local function wake_delayed()
   local due = redis.call('ZRANGEBYSCORE', delayed_key(lane), '-inf', NOW, 'LIMIT', 0, 100)
@@ -9,9 +10,20 @@ local function wake_delayed()
   end
 end
 
+-- The best unit of a record for a version of the method that this worker knows.
+local function best()
+  for place = 0, MOST_PASSED do
+    local unit = redis.call('ZRANGE', queue_key(lane), place, place)[1]
+    if not unit then return nil end
+    local id = redis.call('HGET', unit_key(unit), 'record')
+    if number(id, 'method') <= SETTINGS.method then return unit end
+  end
+end
+
 local function take(unit)
   local id = redis.call('HGET', unit_key(unit), 'record')
   if redis.call('SCARD', running_key(id)) == 0 then write(id, 'seen_ms', NOW) end
+  redis.call('ZREM', queue_key(lane), unit)
   redis.call('SMOVE', open_key(id), running_key(id), unit)
   redis.call('HSET', unit_key(unit), 'state', 'running', 'nonce', nonce, 'worker', worker)
   redis.call('HSET', NONCES, nonce, unit)
@@ -26,7 +38,7 @@ end
 local unit = redis.call('HGET', NONCES, nonce)
 if not unit then
   wake_delayed()
-  unit = redis.call('ZPOPMIN', queue_key(lane))[1]
+  unit = best()
   if not unit then return false end
   take(unit)
 end

@@ -1,5 +1,5 @@
 -- What every script of this folder shares; put in front of each when it is loaded.
--- ARGV[1] is JSON: moves {to: {from: true}}, lease_ms, max_attempts, backoff_ms.
+-- ARGV[1] is JSON: moves {to: {from: true}}, lease_ms, max_attempts, backoff_ms, method.
 -- Key names are built here, so one node only: a cluster would want them declared.
 
 local SETTINGS = cjson.decode(ARGV[1])
@@ -204,7 +204,8 @@ local function admit(id, kind, request, phases, priority, request_id, created_ms
   -- Priority first, then age: 1e13 ms are 317 years.
   local score = string.format('%.0f', created_ms - tonumber(priority) * 1e13)
   write(id, 'id', id, 'kind', kind, 'status', 'queued', 'request', request, 'phases', phases,
-    'priority', priority, 'lane', lane, 'score', score, 'created_ms', created_ms)
+    'method', SETTINGS.method, 'priority', priority, 'lane', lane, 'score', score,
+    'created_ms', created_ms)
   redis.call('ZADD', index_key(kind), 0, string.format('%013.0f:%s', created_ms, id))
   redis.call('ZADD', pending_key(lane), score, id)
   if request_id ~= '' then write(id, 'request_id', request_id) end

@@ -1,0 +1,221 @@
+"""Which workers there are, and which work a worker leaves to others."""
+
+from dataclasses import replace
+
+import pytest
+import redis
+from structlog.testing import capture_logs
+
+from tests.serving import wait_until
+from tests.store_calls import CHECK, SHARDS, claim, submit
+from workers.devices import Device
+from workers.jobs import Lane, Status
+from workers.presence import Presence
+from workers.reaper import Reaper
+from workers.registry import Registry, Standing
+from workers.settings import Settings
+from workers.store import Store
+from workers.worker import Worker
+
+STANDING = Standing(
+    name="method@a:1",
+    lane=Lane.METHOD,
+    host="a",
+    pid=1,
+    version="1.0",
+    method=1,
+    device="cpu",
+    gpu=None,
+    memory_bytes=1 << 30,
+    memory_used_bytes=None,
+    draining=False,
+    unit=None,
+    images_per_second=None,
+)
+
+
+@pytest.fixture
+def registry(store):
+    return Registry(store)
+
+
+@pytest.fixture
+def worker(store, tmp_path):
+    return Worker(
+        Lane.METHOD,
+        settings=Settings(data=tmp_path, heartbeat_seconds=0.02, device="cpu"),
+        store=store,
+        name="method@a:1",
+        is_draining=lambda: False,
+        ring=lambda *_: None,
+    )
+
+
+@pytest.fixture
+def presence(worker, registry):
+    presence = Presence(worker, registry, pid=7)
+    presence.start()
+    yield presence
+    presence.stop()
+
+
+def test_a_worker_comes_back_as_it_said(registry):
+    said = replace(STANDING, unit="job_1/embed/000002", images_per_second=2.5, gpu="GPU-1")
+
+    registry.announce(said)
+
+    [entry] = registry.list()
+    assert entry.standing == said
+    assert entry.unit == ("job_1", "embed", 2)
+
+
+def test_workers_are_listed_by_lane_and_name(registry):
+    for name, lane in [("b", Lane.METHOD), ("c", Lane.IO), ("a", Lane.METHOD)]:
+        registry.announce(replace(STANDING, name=name, lane=lane))
+
+    assert [entry.standing.name for entry in registry.list()] == ["c", "a", "b"]
+
+
+def test_a_worker_starts_once_and_is_heard_again_and_again(registry):
+    registry.announce(STANDING)
+    [first] = registry.list()
+
+    def heard_again():
+        registry.announce(STANDING)
+        [entry] = registry.list()
+        return entry.heard_at > first.heard_at and entry
+
+    assert wait_until(heard_again).started_at == first.started_at
+
+
+def test_a_silent_worker_is_forgotten_after_a_lease(redis_client):
+    registry = Registry(Store(redis_client, lease_seconds=0.02))
+    registry.announce(STANDING)
+
+    wait_until(lambda: not registry.list())
+
+    assert redis_client.keys("*worker*") == []
+
+
+def test_a_worker_that_leaves_is_forgotten_at_once(registry):
+    registry.announce(STANDING)
+    registry.announce(replace(STANDING, name="other"))
+
+    registry.forget(STANDING.name)
+
+    assert [entry.standing.name for entry in registry.list()] == ["other"]
+
+
+def test_a_worker_tells_its_unit_and_its_rate_while_it_works(
+    store, worker, presence, registry, monkeypatch
+):
+    monkeypatch.setattr("workers.worker.MEASURABLE_SECONDS", 0.0)
+    submit(store, phases=[*CHECK, SHARDS])
+    seen = []
+
+    def work(claim, on_batch):
+        on_batch(30)
+        told = wait_until(lambda: [e for e in registry.list() if e.unit])
+        seen.extend(told)
+        raise OSError("enough")
+
+    monkeypatch.setattr(worker, "_work", work)
+    worker.run_until_empty()
+
+    assert seen[0].unit == ("job_1", "check", 0)
+    assert 0 < seen[0].standing.images_per_second < 30 / 0.001
+    [idle] = wait_until(lambda: [e for e in registry.list() if not e.unit])
+    assert idle.standing.images_per_second > 0  # of the last unit
+    assert (idle.standing.pid, idle.standing.device) == (7, "cpu")
+
+
+def test_a_worker_of_lane_io_computes_on_the_cpu_whatever_the_setting(
+    store, registry, tmp_path, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(
+        "workers.presence.find_device", lambda wanted: asked.append(wanted) or Device(wanted)
+    )
+    settings = Settings(data=tmp_path, device="cuda:1")
+    for lane in Lane:
+        worker = Worker(
+            lane,
+            settings=settings,
+            store=store,
+            name=lane,
+            is_draining=lambda: True,
+            ring=lambda *_: None,
+        )
+        assert Presence(worker, registry, pid=1).standing().draining
+
+    assert asked == ["cpu", "cuda:1"]
+
+
+def test_a_presence_outlives_an_outage_and_complains_once(presence, registry, monkeypatch):
+    wait_until(registry.list)
+    refused = []
+
+    def refuse(standing):
+        refused.append(standing)
+        raise redis.ConnectionError("away")
+
+    with capture_logs() as lines:
+        monkeypatch.setattr(registry, "announce", refuse)
+        wait_until(lambda: len(refused) >= 3)
+        registry.forget("method@a:1")
+        monkeypatch.undo()
+        wait_until(registry.list)
+
+    assert [line["event"] for line in lines] == ["presence.unheard"]
+
+
+# ---------------------------------------------------------------- versions of the method
+
+
+def old_and_new(client):
+    return Store(client, method=1), Store(client, method=2)
+
+
+def test_a_worker_of_an_older_method_leaves_a_newer_job_and_it_is_rung_for_again(redis_client):
+    old, new = old_and_new(redis_client)
+    submit(new, phases=CHECK)
+    rings = []
+    reaper = Reaper(
+        old,
+        Settings(),
+        ring=lambda lane, count: rings.append((lane, count)),
+        sweep=lambda _: None,
+        keep_end=lambda *_: None,
+    )
+
+    assert claim(old) is None
+    assert old.get("job_1").status is Status.QUEUED
+    reaper.run_once()
+
+    assert rings == [(Lane.METHOD, 1)]
+    assert claim(new).record.id == "job_1"
+
+
+def test_a_worker_of_an_older_method_takes_the_older_job_behind_newer_ones(redis_client):
+    old, new = old_and_new(redis_client)
+    for number in range(5):
+        submit(new, id=f"job_new{number}", phases=CHECK, priority=1)
+    submit(old, id="job_old", phases=CHECK)
+
+    assert claim(old).record.id == "job_old"
+    assert claim(old) is None
+
+
+def test_a_worker_of_a_newer_method_takes_older_jobs(redis_client):
+    old, new = old_and_new(redis_client)
+    submit(old, phases=CHECK)
+
+    assert claim(new).record.id == "job_1"
+
+
+def test_a_record_from_before_versions_is_for_everybody(redis_client):
+    old, _ = old_and_new(redis_client)
+    submit(old, phases=CHECK)
+    redis_client.hdel("ccd:record:job_1", "method")
+
+    assert claim(old).record.id == "job_1"

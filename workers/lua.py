@@ -1,0 +1,39 @@
+"""The Lua scripts of `workers/scripts`, as Redis gets them, and what each of them is told."""
+
+import json
+from collections.abc import Sequence
+from importlib import resources
+
+from workers.jobs import MOVES, Status
+
+
+def read_scripts() -> dict[str, str]:
+    """The text of each script by its name, the prelude in front."""
+    folder = resources.files("workers") / "scripts"
+    texts = {file.name.removesuffix(".lua"): file.read_text("utf-8") for file in folder.iterdir()}
+    prelude = texts.pop("prelude")
+    return {name: prelude + text for name, text in texts.items()}
+
+
+def constants(
+    *, lease_seconds: float, max_attempts: int, backoff_seconds: Sequence[float], method: int
+) -> str:
+    """The first argument of every script, as JSON."""
+    return json.dumps(
+        {
+            "moves": moves_by_target(),
+            "lease_ms": round(lease_seconds * 1000),
+            "max_attempts": max_attempts,
+            "backoff_ms": [round(seconds * 1000) for seconds in backoff_seconds],
+            "method": method,
+        }
+    )
+
+
+def moves_by_target() -> dict[str, dict[str, bool]]:
+    """{to: {from: true}}, the form in which the scripts look a move up."""
+    return {
+        to: {status: True for status, moves in MOVES.items() if to in moves}
+        for to in Status
+        if any(to in moves for moves in MOVES.values())
+    }
