@@ -78,7 +78,7 @@ def overlay(image: Tensor, heat: Tensor) -> Tensor:
         heat: (H, W) in [0, 1].
     """
     picture = torch.empty_like(image)
-    strips = (part.split(STRIP_ROWS, dim=-2) for part in (picture, image, heat))
+    strips = (torch.split(part, STRIP_ROWS, dim=-2) for part in (picture, image, heat))
     for of_picture, of_image, of_heat in zip(*strips, strict=True):
         of_picture.copy_(_overlaid(of_image, of_heat))
     return picture
