@@ -37,7 +37,9 @@ def original_weights(student_id: str, data: DataFolder) -> StoredFile | None:
 
 
 def student_weights(student_id: str, data: DataFolder) -> StoredFile | None:
-    """The student with the thresholds in force."""
+    """The student with the thresholds in force; None where its files are gone."""
+    if not data.student(student_id).exists():
+        return None
     return _student_file(WEIGHTS, read_version(data, student_id), student_id, {}, data)
 
 

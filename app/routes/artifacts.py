@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
     operation_id="list_artifacts",
     summary="List the files that a job made so far",
     response_model=ArtifactPage,
-    responses=problems("job_not_found"),
+    responses=problems("job_not_found", "artifact_corrupt"),
 )
 def list_artifacts(job_id: str, services: ServicesDep) -> Response:
     """Epochs appear while the training runs. Rows of the tensors are the distinct images."""

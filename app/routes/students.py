@@ -25,7 +25,7 @@ router = APIRouter(prefix="/v1/students", tags=["students"])
     operation_id="list_students",
     summary="List students, newest first",
     response_model=StudentPage,
-    responses=problems(),
+    responses=problems("artifact_corrupt"),
 )
 def list_students(
     services: ServicesDep, limit: Limit = DEFAULT_PAGE, cursor: Cursor = None
@@ -47,7 +47,7 @@ def list_students(
     operation_id="get_student",
     summary="Get a student",
     response_model=Student,
-    responses=problems("student_not_found"),
+    responses=problems("student_not_found", "artifact_corrupt"),
 )
 def get_student(student_id: str, services: ServicesDep) -> Response:
     """Its classes, its thresholds, and where it comes from."""

@@ -175,6 +175,15 @@ def test_a_damaged_student_is_not_served(api):
     assert (reply.status_code, reply.json()["code"]) == (500, "artifact_corrupt")
 
 
+def test_a_student_whose_file_is_gone_is_not_found(api):
+    student, _ = student_of(api)
+    api.folder.discard(api.folder.student(student.rpartition("/")[2]))
+
+    reply = api.get(f"{student}/weights")
+
+    assert (reply.status_code, reply.json()["code"]) == (404, "artifact_not_found")
+
+
 def test_an_artifact_that_is_not_there_is_not_found(api):
     job_id = api.new_job()
 
