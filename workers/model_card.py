@@ -54,7 +54,8 @@ _MARKUP = re.compile(r"[\\`*_\[\]|~]")
 
 def teacher_licence(teacher: str) -> str:
     """Under which terms a teacher's weights may be used, as far as this service knows."""
-    if teacher.endswith("/openai"):
+    # A name with a source before it, such as `hf-hub:`, is whatever its owner called it.
+    if teacher.endswith("/openai") and ":" not in teacher:
         return _OPENAI
     return _LICENCES.get(teacher, _UNKNOWN)
 

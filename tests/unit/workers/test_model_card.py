@@ -89,6 +89,8 @@ def test_other_thresholds_change_the_table_and_its_basis_alone(card):
         ("offline:lite0-minilm", "Apache-2.0"),
         ("ViT-B-16/openai", "MIT"),
         ("hf-hub:someone/model", "not known"),
+        ("hf-hub:someone/openai", "not known"),
+        ("local-dir:/models/openai", "not known"),
         ("ViT-B-32/laion2b_s34b_b79k", "not known"),
     ],
 )
