@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 
 from app.deps import Services
 from app.downloads import StoredFile, stored_file
-from app.errors import KINDS, RETRY_AFTER_SECONDS, Problem, invalid, shown
+from app.errors import RETRY_AFTER_SECONDS, Problem, invalid, shown
 from app.images import image_of
 from app.labels import columns_of
 from app.middleware import current_request_id
@@ -31,6 +31,8 @@ MAX_WAITING = 100
 #: Longest side of a result in pixels, unless asked for, and the most that may be asked for.
 DEFAULT_SIDE = {CamFormat.PNG: 1024, CamFormat.NPY: 4096}
 MAX_SIDE = 4096
+#: Failures that the user can do something about; any other is `cam_failed`.
+TOLD = frozenset({"input_changed", "dataset_deleted", "disk_full"})
 
 
 @dataclass(frozen=True)
@@ -146,8 +148,10 @@ def wanted_cam(
 def failure_of(record: Record) -> Problem:
     """What the client is told of a map that could not be made."""
     assert record.error is not None, "a failed record says why"
-    code = record.error.code if record.error.code in KINDS else "cam_failed"
-    return Problem(code, " ".join(filter(None, (record.error.message, record.error.hint))))
+    code = record.error.code if record.error.code in TOLD else "cam_failed"
+    message, hint = record.error.message, record.error.hint
+    detail = f"{message.rstrip('.')}. {hint[:1].upper()}{hint[1:]}" if hint else message
+    return Problem(code, detail)
 
 
 def _position(wanted: str, names: Sequence[str]) -> int:

@@ -56,8 +56,8 @@ def draw(api, content=PNG):
     return held.record.request
 
 
-def fail(api, code):
-    api.store.fail(claim(api), JobError(code, "cam", "a.jpg: it went wrong", "Do this."))
+def fail(api, code, message="a.jpg: it went wrong", hint=None):
+    api.store.fail(claim(api), JobError(code, "cam", message, hint))
 
 
 def test_a_map_that_is_not_made_yet_is_promised(api, image):
@@ -248,6 +248,8 @@ def test_maps_go_with_their_dataset(api, job_id, image):
         ("disk_full", 507, "disk_full"),
         ("worker_lost", 500, "cam_failed"),
         ("out_of_memory", 500, "cam_failed"),
+        ("internal_error", 500, "cam_failed"),
+        ("not_ready", 500, "cam_failed"),
     ],
 )
 def test_a_failure_is_told_with_its_reason(api, image, happened, status, told):
@@ -257,7 +259,16 @@ def test_a_failure_is_told_with_its_reason(api, image, happened, status, told):
     reply = ask(api, image)
 
     assert (reply.status_code, reply.json()["code"]) == (status, told)
-    assert reply.json()["detail"] == "a.jpg: it went wrong Do this."
+    assert reply.json()["detail"] == "a.jpg: it went wrong"
+
+
+@pytest.mark.parametrize("message", ["it went wrong", "it went wrong."])
+@pytest.mark.parametrize("hint", ["Do this.", "do this."])
+def test_a_reason_and_the_next_step_are_two_sentences(api, image, message, hint):
+    ask(api, image)
+    fail(api, "disk_full", message, hint)
+
+    assert ask(api, image).json()["detail"] == "it went wrong. Do this."
 
 
 def test_a_failed_map_is_tried_again_when_its_record_is_forgotten(api, image):
