@@ -56,7 +56,7 @@ class StoredFile:
 
     def disposition(self, kind: str) -> str:
         """The header Content-Disposition: `inline` is shown, `attachment` saved."""
-        return f"{kind}; filename*=utf-8''{quote(self.name)}"
+        return f"{kind}; filename*=utf-8''{quote(self.name, safe='')}"
 
     def listed(self) -> dict[str, Any]:
         """Its entry in a list of artifacts."""
