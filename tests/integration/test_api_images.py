@@ -3,6 +3,11 @@
 Columns of the files are ant, bee, zebra; the user's order is zebra, ant, bee.
 """
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from workers.files import MANIFEST
+
 BEE = "bee; \\ honey"
 
 
@@ -73,6 +78,22 @@ def dataset_of(api, job_id):
 
 
 def test_an_image_of_another_job_is_not_found(api):
+    job_id, other_id = api.new_job(), api.new_job()
+    api.run_until(job_id, "score")
+    api.run_until(other_id, "check")
+    manifest = api.folder.job(other_id) / MANIFEST
+    rows = pq.read_table(manifest).to_pylist()
+    renamed = [{**row, "image_id": row["image_id"].replace("img", "other")} for row in rows]
+    pq.write_table(pa.Table.from_pylist(renamed), manifest)
+
+    for image_id, owner, stranger in (("img_0", job_id, other_id), ("other_0", other_id, job_id)):
+        reply = image(api, stranger, image_id)
+
+        assert image(api, owner, image_id).status_code == 200
+        assert (reply.status_code, reply.json()["code"]) == (404, "image_not_found")
+
+
+def test_an_id_that_is_none_is_not_found(api):
     job_id = api.new_job()
     api.run_until(job_id, "check")
 
