@@ -187,13 +187,16 @@ class DataFolder:
         """
         try:
             key = (folder, (folder / SEAL).stat().st_mtime_ns)
-            if key not in self._verified and is_sealed(folder):
-                if len(self._verified) >= MAX_REMEMBERED:
-                    self._verified.pop()
-                self._verified.add(key)
+            if key in self._verified:
+                return True
+            if not is_sealed(folder):
+                return False
         except (OSError, ValueError, KeyError, TypeError):
             return False
-        return key in self._verified
+        if len(self._verified) >= MAX_REMEMBERED:
+            self._verified.pop()  # any one: another thread may do the same, and take ours
+        self._verified.add(key)
+        return True
 
     def discard(self, path: Path) -> None:
         """Delete a file or folder: it vanishes in one step and is removed afterwards."""

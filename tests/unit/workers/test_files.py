@@ -175,6 +175,17 @@ def test_a_verified_folder_is_hashed_once_per_process(folder, published, monkeyp
     assert folder.is_complete(published)
 
 
+def test_a_folder_that_another_thread_forgets_at_once_is_whole_all_the_same(folder, published):
+    class Forgetful(set):
+        def add(self, key):
+            super().add(key)
+            super().discard(key)  # what another thread's pop() may take
+
+    folder._verified = Forgetful()
+
+    assert folder.is_complete(published)
+
+
 def test_uploaded_images_are_left_out_of_the_seal(folder):
     def make(staging: Path) -> None:
         write_two_files(staging)
