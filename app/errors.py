@@ -78,7 +78,7 @@ KINDS: dict[str, ProblemKind] = {
         500,
         "A stored file is damaged",
         "The file no longer has the checksum it was written with, so it is not served. "
-        "Run the job again.",
+        "Run the job again; where it is a version of thresholds, put another one in force.",
     ),
     "artifact_not_found": ProblemKind(
         404,

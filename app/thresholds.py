@@ -22,15 +22,15 @@ def thresholds_of(
         raise invalid("/query/thresholds_version", str(error)) from error
 
 
-def etag_of(version: ThresholdsVersion) -> str:
-    return f'"v{version.version}"'
+def etag_of(version: int) -> str:
+    return f'"v{version}"'
 
 
-def changed(student_id: str, current: ThresholdsVersion) -> Problem:
+def changed(student_id: str, current: int) -> Problem:
     """The problem of a change that was made on another version than the present one."""
     return Problem(
         "thresholds_changed",
-        f"the thresholds of {student_id} are at version {current.version} by now; read them "
+        f"the thresholds of {student_id} are at version {current} by now; read them "
         "again and repeat the change",
         headers={"ETag": etag_of(current)},
     )

@@ -5,6 +5,8 @@ values, what they change of the student's files: models/headers.py says how litt
 """
 
 import hashlib
+import re
+import reprlib
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -25,13 +27,15 @@ PATCHED_FILES = ("student.safetensors", "student.onnx")
 BEFORE, AFTER = ".before", ".after"
 
 CHUNK_BYTES = 1 << 20
+#: What `_name` makes: file systems leave names of their own beside it, such as `.nfs...`.
+_NAME = re.compile(r"[0-9]{6,}")
 
 
 class NoSuchVersion(Exception):
     """There is no such version of a student's thresholds."""
 
     def __init__(self, version: int, latest: int) -> None:
-        super().__init__(f"there are versions 1 to {latest}, is {version}")
+        super().__init__(f"there are versions 1 to {latest}, is {reprlib.repr(version)}")
 
 
 class VersionTaken(Exception):
@@ -87,17 +91,19 @@ def read_version(
     """
     latest = latest_version(data, student_id)
     number = latest if version is None else version
+    if not 1 <= number <= latest:
+        raise NoSuchVersion(number, latest)
     if number == 1:
         return _first(data, student_id)
     folder = _folder(data, student_id) / _name(number)
-    if not folder.is_dir():
-        raise NoSuchVersion(number, latest)
     try:
         if data.is_complete(folder):
             return ThresholdsVersion(folder=folder, **read_json(folder / VERSION_FILE))
     except (OSError, ValueError, TypeError):
         pass
-    raise VersionDamaged(f"version {number} of the thresholds no longer has its checksums")
+    raise VersionDamaged(
+        f"version {number} of the thresholds no longer has its checksums; put another in force"
+    )
 
 
 def versions(data: DataFolder, student_id: str) -> Iterator[int]:
@@ -233,6 +239,7 @@ def _name(version: int) -> str:
 def _numbers(data: DataFolder, student_id: str) -> list[int]:
     """The versions after the first."""
     try:
-        return [int(path.name) for path in _folder(data, student_id).iterdir()]
+        names = [path.name for path in _folder(data, student_id).iterdir()]
     except FileNotFoundError:
         return []
+    return [int(name) for name in names if _NAME.fullmatch(name)]

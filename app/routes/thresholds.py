@@ -16,7 +16,14 @@ from app.student_files import exports_folder
 from app.submit import student_job
 from app.thresholds import changed, etag_of, thresholds_of, thresholds_reply
 from workers.jobs import Record, rfc3339
-from workers.thresholds import Thresholds, ThresholdsVersion, VersionTaken, add_version, versions
+from workers.thresholds import (
+    Thresholds,
+    ThresholdsVersion,
+    VersionTaken,
+    add_version,
+    latest_version,
+    versions,
+)
 
 router = APIRouter(prefix="/v1/students/{student_id}/thresholds", tags=["students"])
 
@@ -36,7 +43,7 @@ def get_thresholds(
     """Those in force. The ETag is what a change names in If-Match."""
     job = student_job(services, student_id)
     current = thresholds_of(student_id, services.data)
-    if is_unchanged(if_none_match, etag_of(current)):
+    if is_unchanged(if_none_match, etag_of(current.version)):
         return Response(status_code=304, headers=_headers(current))
     return _reply(job, current)
 
@@ -98,7 +105,7 @@ def change_thresholds(
     job = student_job(services, student_id)
     wanted = wanted_thresholds(body, job, services)
     while True:
-        current = thresholds_of(student_id, services.data)
+        current = latest_version(services.data, student_id)  # damaged or not, it can be replaced
         if if_match is not None and not matches(if_match, etag_of(current)):
             raise changed(student_id, current)
         try:
@@ -112,13 +119,13 @@ def _add(
     job: Record,
     student_id: str,
     wanted: Thresholds,
-    current: ThresholdsVersion,
+    current: int,
 ) -> ThresholdsVersion:
     return add_version(
         services.data,
         student_id,
         wanted,
-        after=current.version,
+        after=current,
         now=rfc3339(time.time_ns() // 1_000_000),
         exports=exports_folder(services.store.outputs(job.id), services.data),
     )
@@ -131,4 +138,4 @@ def _reply(job: Record, version: ThresholdsVersion) -> Response:
 
 
 def _headers(version: ThresholdsVersion) -> dict[str, str]:
-    return {"ETag": etag_of(version), "Cache-Control": "private, no-cache"}
+    return {"ETag": etag_of(version.version), "Cache-Control": "private, no-cache"}

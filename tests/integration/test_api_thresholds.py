@@ -435,8 +435,10 @@ def test_what_is_no_number_is_refused(api, student, number):
     assert reply.json()["errors"][0]["pointer"] == f"/thresholds/{BEE}"
 
 
-@pytest.mark.parametrize("version", [0, 2, 10**9, "x"])
-def test_rows_at_a_version_that_is_not_there_are_refused(api, job_id, version):
+@pytest.mark.parametrize("version", [0, 3, 10**9, 10**300, "x"])
+def test_rows_at_a_version_that_is_not_there_are_refused(api, job_id, student, version):
+    put(api, student, {"thresholds": OTHER})
+
     reply = api.get(f"/v1/jobs/{job_id}/labels", params={"thresholds_version": version})
 
     assert reply.status_code == 422
@@ -470,3 +472,34 @@ def test_a_damaged_version_is_not_used(api, job_id, student):
         reply = api.get(path)
         assert (reply.status_code, reply.json()["code"]) == (500, "artifact_corrupt")
     assert first_row(api, job_id, thresholds_version=1)["labels"] == [ZEBRA, ANT]
+
+
+@pytest.fixture
+def damaged(api, job_id, student):
+    """A student whose version in force, the second, is damaged."""
+    put(api, student, {"thresholds": OTHER})
+    (api.folder.job(job_id) / "thresholds" / "000002" / "thresholds.json").write_text("{}")
+    return student
+
+
+@pytest.mark.parametrize("body", [{"version": 1}, {"thresholds": OTHER}])
+def test_a_damaged_version_gives_way_to_another(api, job_id, damaged, body):
+    reply = put(api, damaged, body, **{"If-Match": '"v2"'})
+
+    assert (reply.status_code, reply.json()["version"]) == (200, 3)
+    for path in (damaged, f"/v1/jobs/{job_id}/labels", f"/v1/jobs/{job_id}/artifacts"):
+        assert api.get(path).status_code == 200
+
+
+def test_calls_that_a_damaged_version_spoils_say_so_in_their_description(api, job_id, damaged):
+    described = api.get("/openapi.json").json()["paths"]
+    student_id = damaged.rpartition("/")[2]
+
+    for path in (
+        *("/v1/students", "/v1/students/{student_id}", "/v1/students/{student_id}/weights"),
+        *("/v1/jobs/{job_id}/artifacts", "/v1/jobs/{job_id}/labels"),
+    ):
+        reply = api.get(path.format(job_id=job_id, student_id=student_id))
+
+        assert (reply.status_code, reply.json()["code"]) == (500, "artifact_corrupt")
+        assert "`artifact_corrupt`" in described[path]["get"]["responses"]["500"]["description"]

@@ -15,6 +15,7 @@ from workers.thresholds import (
     BEFORE,
     NoSuchVersion,
     Thresholds,
+    VersionDamaged,
     VersionTaken,
     add_version,
     latest_version,
@@ -98,6 +99,35 @@ def test_the_tenth_version_follows_the_ninth(data):
 def test_a_version_that_is_not_there_is_told_with_what_there_is(data, number):
     with pytest.raises(NoSuchVersion, match=f"versions 1 to 1, is {number}"):
         read_version(data, STUDENT, number)
+
+
+def test_a_number_longer_than_a_file_name_is_told_in_short(data):
+    add(data)
+
+    with pytest.raises(NoSuchVersion) as caught:
+        read_version(data, STUDENT, 10**300)
+
+    assert "versions 1 to 2, is 1000" in str(caught.value)
+    assert len(str(caught.value)) < 100
+
+
+def test_what_a_file_system_leaves_among_the_versions_is_none(data):
+    made = add(data)
+    for name in (".nfs0000000000a1", ".DS_Store", "²", "7"):
+        (made.folder.parent / name).touch()
+
+    assert list(versions(data, STUDENT)) == [2, 1]
+    assert read_version(data, STUDENT) == made
+
+
+def test_a_damaged_version_is_followed_by_the_next(data):
+    made = add(data)
+    (made.folder / "thresholds.json").write_text("{}")
+    with pytest.raises(VersionDamaged, match="put another in force"):
+        read_version(data, STUDENT)
+
+    assert add(data, after=2).version == 3
+    assert read_version(data, STUDENT).values == BY_HAND.values
 
 
 def test_of_the_weights_no_byte_is_kept_twice(data):
