@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 
 from app.errors import NOUNS, Problem, shown
+from app.request_times import RequestTimes
 from workers.files import DataFolder
 from workers.jobs import Kind, Lane, Record
 from workers.settings import Settings
@@ -28,6 +29,7 @@ class Services:
     store: Store
     data: DataFolder
     ring: Callable[[Lane], None]
+    times: RequestTimes
 
     def record(self, id: str, prefix: str) -> Record:
         """The record of this id and kind.

@@ -11,6 +11,7 @@ from app.deps import Services
 from app.errors import add_error_handlers
 from app.evaluation_schemas import EvaluationCreate
 from app.middleware import AccessLog, BodyCap, RequestId
+from app.request_times import RequestTimes
 from app.routes import (
     artifacts,
     datasets,
@@ -44,11 +45,12 @@ ROUTERS = (
 
 def create_app(settings: Settings) -> FastAPI:
     """The application; Redis need not answer yet."""
+    times = RequestTimes()
     app = FastAPI(
         title="ccd-service",
         summary="A folder of images and class names in; labels and a trained classifier out.",
         version=code_version(),
-        lifespan=partial(_lifespan, settings=settings),
+        lifespan=partial(_lifespan, settings=settings, times=times),
         # The pages load scripts from elsewhere; /openapi.json is all that is needed.
         docs_url=None,
         redoc_url=None,
@@ -58,7 +60,7 @@ def create_app(settings: Settings) -> FastAPI:
     add_error_handlers(app)
     # The last one added is the outermost.
     app.add_middleware(BodyCap)
-    app.add_middleware(AccessLog)
+    app.add_middleware(AccessLog, observe=times.observe)
     app.add_middleware(RequestId)
     app.add_middleware(SecurityHeaders)
     openapi.describe(app, DatasetCreate, PredictionCreate, EvaluationCreate)
@@ -66,7 +68,9 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI, *, settings: Settings) -> AsyncIterator[None]:
+async def _lifespan(
+    app: FastAPI, *, settings: Settings, times: RequestTimes
+) -> AsyncIterator[None]:
     """Opened in order, closed in reverse: store, doorbell, reaper."""
     async with AsyncExitStack() as stack:
         data = DataFolder(settings.data)
@@ -84,5 +88,5 @@ async def _lifespan(app: FastAPI, *, settings: Settings) -> AsyncIterator[None]:
         )
         reaper.start()
         stack.callback(reaper.stop)
-        app.state.services = Services(settings, store, data, partial(ring, celery))
+        app.state.services = Services(settings, store, data, partial(ring, celery), times)
         yield

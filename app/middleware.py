@@ -3,6 +3,7 @@
 import re
 import secrets
 import time
+from collections.abc import Callable
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -57,10 +58,15 @@ class RequestId:
 
 
 class AccessLog:
-    """Writes a line of the log for every request, its route named by the template."""
+    """Writes a line of the log for every request, its route named by the template.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    Args:
+        app: what answers.
+        observe: told method, route, status, and seconds to the end of the answer.
+    """
+
+    def __init__(self, app: ASGIApp, observe: Callable[[str, str, int, float], None]) -> None:
+        self._app, self._observe = app, observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -78,13 +84,10 @@ class AccessLog:
         try:
             await self._app(scope, receive, send_noting)
         finally:
-            log.info(
-                "request.answered",
-                method=_method(scope),
-                route=route_of(scope),
-                status=status,
-                seconds=round(time.perf_counter() - started, 6),
-            )
+            seconds = round(time.perf_counter() - started, 6)
+            method, route = _method(scope), route_of(scope)
+            self._observe(method, route, status, seconds)
+            log.info("request.answered", method=method, route=route, status=status, seconds=seconds)
 
 
 class BodyCap:

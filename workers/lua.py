@@ -6,6 +6,9 @@ from importlib import resources
 
 from workers.jobs import MOVES, Status
 
+#: Upper bounds of the buckets into which the durations of phases fall, in whole seconds.
+PHASE_SECONDS = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600)
+
 
 def read_scripts() -> dict[str, str]:
     """The text of each script by its name, the prelude in front."""
@@ -26,6 +29,7 @@ def constants(
             "max_attempts": max_attempts,
             "backoff_ms": [round(seconds * 1000) for seconds in backoff_seconds],
             "method": method,
+            "phase_seconds": PHASE_SECONDS,
         }
     )
 

@@ -1,11 +1,14 @@
-"""Whether the service lives, and whether it can work."""
+"""Whether the service lives, whether it can work, and how it does."""
 
 import os
 
 from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
 
 from app.deps import ServicesDep
 from app.errors import Problem
+from app.exposition import MEDIA_TYPE
+from app.metrics import scrape
 from app.openapi import problems
 from app.replies import json_reply
 from app.schemas import Health
@@ -37,3 +40,15 @@ def get_readiness(services: ServicesDep) -> Response:
     if not os.access(services.data.staging_root, os.W_OK | os.X_OK):
         raise Problem("service_not_ready", "the data folder cannot be written")
     return json_reply({"status": "ok"})
+
+
+@router.get(
+    "/metrics",
+    operation_id="get_metrics",
+    summary="Figures for Prometheus",
+    response_class=PlainTextResponse,
+    responses=problems(),
+)
+def get_metrics(services: ServicesDep) -> Response:
+    """In its text format; docs/operations.md says what to watch. Answers while Redis is down."""
+    return Response(scrape(services), media_type=MEDIA_TYPE)

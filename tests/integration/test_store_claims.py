@@ -139,6 +139,7 @@ def test_a_unit_that_is_done_leaves_no_key_behind(store, redis_client):
         "ccd:outputs:job_1",
         "ccd:record:job_1",
         "ccd:records:job",
+        "ccd:stats",  # sums over all records
     ]
 
 

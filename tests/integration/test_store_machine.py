@@ -1,6 +1,7 @@
 """The job store under any sequence of calls, checked against a model after every one of them."""
 
 import itertools
+from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -79,6 +80,8 @@ class StoreMachine(RuleBasedStateMachine):
         # Due at once: a delayed unit waits until the next claim in its lane, not for a clock.
         self.store = Store(client, max_attempts=ATTEMPTS, backoff_seconds=(0,))
         self.seen: dict[str, Seen] = {}
+        self.ended_attempts: Counter[str] = Counter()
+        self.ended_records: Counter[str] = Counter()
         self.nonces = (f"n{n:06d}" for n in itertools.count())
 
     # ------------------------------------------------------------------ calls
@@ -168,6 +171,7 @@ class StoreMachine(RuleBasedStateMachine):
             lambda: self.store.complete(claim, output=claim.nonce, done=done, plan=phases),
         )
         if rings is not None:
+            self.ended_attempts["done"] += 1
             self.seen[claim.record.id].outputs[claim.phase, claim.unit] = claim.nonce
             assert all(count <= self.store.waiting(lane) for lane, count in rings.items())
         return claim
@@ -176,17 +180,24 @@ class StoreMachine(RuleBasedStateMachine):
     def fail(self, claim):
         status = self.write(claim, lambda: self.store.fail(claim, BROKEN))
         assert status in {None, Status.FAILED, Status.CANCELLING, Status.CANCELLED}
+        self.ended_attempts["failed"] += status is not None
         return claim
 
     @rule(target=stale, claim=consumes(claims))
     def give_back(self, claim):
-        self.write(claim, lambda: self.store.give_back(claim))
+        self.take_back(claim, self.store.give_back)
         return claim
 
     @rule(target=stale, claim=consumes(claims))
     def stopped(self, claim):
-        self.write(claim, lambda: self.store.stopped(claim))
+        self.take_back(claim, self.store.stopped)
         return claim
+
+    def take_back(self, claim, call):
+        record = self.seen.get(claim.record.id)
+        is_cancelling = record is not None and record.status is Status.CANCELLING
+        if self.write(claim, lambda: call(claim)) is not None:
+            self.ended_attempts["stopped" if is_cancelling else "given_back"] += 1
 
     @rule(target=stale, claim=consumes(claims))
     def lose(self, claim):
@@ -198,6 +209,7 @@ class StoreMachine(RuleBasedStateMachine):
         if is_in_force:
             record = self.seen[claim.record.id]
             del record.claims[claim.nonce]
+            self.ended_attempts["lost"] += 1
             record.lost[claim.unit_id] = record.lost.get(claim.unit_id, 0) + 1
         return claim
 
@@ -302,6 +314,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.check_states_of_units()
         self.check_nonces()
         self.check_positions()
+        self.check_sums()
         self.check_lists()
 
     def check_that_it_went_only_forwards(self, seen: Seen, record: Record):
@@ -312,6 +325,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert (record.progress.percent == 100) == (record.status is Status.SUCCEEDED)
         assert (record.error is not None) == (record.status is Status.FAILED)
         assert (record.finished_at is not None) == record.status.is_final
+        if record.status.is_final and not seen.status.is_final:
+            self.ended_records[f"{seen.kind}|{record.status}"] += 1
         seen.status, seen.version = record.status, record.version
         seen.percent = record.progress.percent
         if record.status.is_final:
@@ -351,6 +366,9 @@ class StoreMachine(RuleBasedStateMachine):
         states = dict.fromkeys(queued, "queued") | dict.fromkeys(delayed, "delayed")
         states |= dict.fromkeys(running, "running")
 
+        for lane in Lane:
+            waits = set(self.keys.get(f"ccd:waiting:{lane}", []))
+            assert waits == set(self.keys.get(f"ccd:queue:{lane}", []))
         assert len(states) == len(queued) + len(delayed) + len(running)
         assert {unit: fields["state"] for unit, fields in self.units.items()} == states
         assert all(int(fields["attempts"]) < ATTEMPTS for fields in self.units.values())
@@ -382,6 +400,18 @@ class StoreMachine(RuleBasedStateMachine):
             for key in (f"ccd:record:{id}", f"ccd:outputs:{id}"):
                 if key in self.keys:
                     assert (self.redis.ttl(key) > 0) == (id in over)
+
+    def check_sums(self):
+        """Every attempt and every record is counted once, by how it ended."""
+        attempts, ends = Counter(), Counter()
+        for name, value in self.keys.get("ccd:stats", {}).items():
+            kind, _, labels = name.partition("|")
+            if kind == "attempts":
+                attempts[labels.rpartition("|")[2]] += int(value)
+            elif kind == "ended":
+                ends[labels] = int(value)
+        assert attempts == self.ended_attempts
+        assert ends == self.ended_records
 
     def read_all_keys(self):
         """{key: members or fields} of everything there is."""

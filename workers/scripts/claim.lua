@@ -23,7 +23,7 @@ end
 local function take(unit)
   local id = redis.call('HGET', unit_key(unit), 'record')
   if redis.call('SCARD', running_key(id)) == 0 then write(id, 'seen_ms', NOW) end
-  redis.call('ZREM', queue_key(lane), unit)
+  dequeue(unit, lane)
   redis.call('SMOVE', open_key(id), running_key(id), unit)
   redis.call('HSET', unit_key(unit), 'state', 'running', 'nonce', nonce, 'worker', worker)
   redis.call('HSET', NONCES, nonce, unit)

@@ -17,6 +17,10 @@ add(id, 'items_done', done)
 if reused == '1' then
   add(id, 'units_reused', 1)
   add(id, 'items_reused', done)
+  count_attempt(unit, 'reused')
+else
+  count_attempt(unit, 'done')
+  count(done, 'images', phase_of(unit))
 end
 measure(id)
 
@@ -24,6 +28,7 @@ local function advance()
   local phases, current = cjson.decode(read(id, 'phases')), number(id, 'phase')
   local phase = phases[current + 1]
   local is_phase_done = number(id, 'units_done') == phase.units
+  if is_phase_done then count_phase(phase.name, number(id, 'busy_ms')) end
   if is_phase_done and current + 1 == #phases then
     finish(id, 'succeeded')
   elseif is_phase_done then

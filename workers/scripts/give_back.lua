@@ -4,7 +4,9 @@ local id = owner(unit, nonce)
 if not id then return false end
 if read(id, 'status') == 'cancelling' then
   close_unit(unit, id)
+  count_attempt(unit, 'stopped')
 else
+  count_attempt(unit, 'given_back')
   unclaim(unit)
   redis.call('SMOVE', running_key(id), open_key(id), unit)
   enqueue(unit, id, redis.call('HGET', unit_key(unit), 'lane'))

@@ -1,5 +1,6 @@
 -- What every script of this folder shares; put in front of each when it is loaded.
--- ARGV[1] is JSON: moves {to: {from: true}}, lease_ms, max_attempts, backoff_ms, method.
+-- ARGV[1] is JSON: moves {to: {from: true}}, lease_ms, max_attempts, backoff_ms, method,
+-- phase_seconds.
 -- Key names are built here, so one node only: a cluster would want them declared.
 
 local SETTINGS = cjson.decode(ARGV[1])
@@ -7,6 +8,7 @@ local CLOCK = redis.call('TIME')
 local NOW = CLOCK[1] * 1000 + math.floor(CLOCK[2] / 1000)
 local LEASES = 'ccd:leases' -- unit -> end of its lease
 local NONCES = 'ccd:nonces' -- nonce in force -> unit
+local STATS = 'ccd:stats' -- name|label|label -> a sum that only grows, see workers/stats.py
 local RINGS = {} -- lane -> doorbells wanted, filled where units open
 
 local function record_key(id) return 'ccd:record:' .. id end
@@ -17,6 +19,7 @@ local function running_key(id) return 'ccd:running:' .. id end -- its claimed un
 local function users_key(id) return 'ccd:users:' .. id end -- unfinished records that need it
 local function index_key(kind) return 'ccd:records:' .. kind end -- those that lists show
 local function queue_key(lane) return 'ccd:queue:' .. lane end
+local function waiting_key(lane) return 'ccd:waiting:' .. lane end -- queued unit -> since when
 local function delayed_key(lane) return 'ccd:delayed:' .. lane end
 local function pending_key(lane) return 'ccd:pending:' .. lane end -- records not yet started
 
@@ -29,6 +32,29 @@ local function add(id, field, amount) redis.call('HINCRBY', record_key(id), fiel
 local function touch(id)
   add(id, 'version', 1)
   write(id, 'updated_ms', NOW)
+end
+
+local function phase_of(unit) return unit:match('/([^/]+)/') end
+
+-- Adds to a sum that is about no record. Labels have few values: no ids.
+local function count(amount, ...)
+  redis.call('HINCRBY', STATS, table.concat({...}, '|'), amount)
+end
+
+-- How an attempt at a unit ended.
+local function count_attempt(unit, outcome) count(1, 'attempts', phase_of(unit), outcome) end
+
+-- A phase is over: its time in work, in the first bucket that it fits into.
+local function count_phase(name, busy_ms)
+  local bucket = '+Inf'
+  for _, seconds in ipairs(SETTINGS.phase_seconds) do
+    if busy_ms <= seconds * 1000 then
+      bucket = string.format('%.0f', seconds)
+      break
+    end
+  end
+  count(1, 'phase', name, bucket)
+  count(busy_ms, 'phase_ms', name)
 end
 
 local function may_become(status, to) return (SETTINGS.moves[to] or {})[status] == true end
@@ -56,7 +82,13 @@ end
 
 local function enqueue(unit, id, lane)
   redis.call('ZADD', queue_key(lane), read(id, 'score'), unit)
+  redis.call('ZADD', waiting_key(lane), NOW, unit)
   redis.call('HSET', unit_key(unit), 'state', 'queued')
+end
+
+local function dequeue(unit, lane)
+  redis.call('ZREM', queue_key(lane), unit)
+  redis.call('ZREM', waiting_key(lane), unit)
 end
 
 local function open_unit(id, phase, index)
@@ -89,7 +121,7 @@ end
 local function close_unit(unit, id)
   local lane = redis.call('HGET', unit_key(unit), 'lane')
   unclaim(unit)
-  redis.call('ZREM', queue_key(lane), unit)
+  dequeue(unit, lane)
   redis.call('ZREM', delayed_key(lane), unit)
   redis.call('SREM', open_key(id), unit)
   redis.call('SREM', running_key(id), unit)
@@ -126,6 +158,7 @@ local function finish(id, to, err)
   close_all(id, open_key(id))
   move(id, to)
   write(id, 'finished_ms', NOW)
+  count(1, 'ended', read(id, 'kind'), to)
   if err then write(id, 'error', err) end
   if to == 'succeeded' then write(id, 'percent', 100) end
   local needed = read(id, 'waits_for')

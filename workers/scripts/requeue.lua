@@ -5,6 +5,7 @@ local id = owner(unit, nonce)
 if not id or tonumber(redis.call('ZSCORE', LEASES, unit)) > NOW then return false end
 local attempts = redis.call('HINCRBY', unit_key(unit), 'attempts', 1)
 local status = read(id, 'status')
+count_attempt(unit, 'lost')
 if status == 'cancelling' then
   close_unit(unit, id)
 elseif attempts >= SETTINGS.max_attempts then
