@@ -40,4 +40,7 @@ CMD ["ccd", "api", "--host", "0.0.0.0", "--port", "8000", "--insecure"]
 FROM base AS worker
 COPY --from=build-worker /venv /venv
 USER 10001
+# Unhealthy once the worker was silent for a lease; one whose Redis is away is not to blame.
+HEALTHCHECK --interval=30s --timeout=15s --start-period=60s \
+    CMD ["ccd", "worker", "--lane", "method", "--check"]
 CMD ["ccd", "worker", "--lane", "method"]
