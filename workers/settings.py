@@ -43,8 +43,9 @@ class Settings(BaseSettings):
     lease_seconds: Seconds = 60
     #: How often a worker renews its claim and writes progress, in seconds.
     heartbeat_seconds: Seconds = 1
-    #: How long progress may stand still before a worker ends itself, in seconds.
-    stall_seconds: Seconds = 900
+    #: How long progress may stand still before a worker ends itself, in seconds, in every phase.
+    #: None: as workers/stalls.py has it for each.
+    stall_seconds: Seconds | None = None
     #: How often lost work is looked for, in seconds.
     reap_seconds: Seconds = 5
     #: How often one unit may lose its worker before its record fails.

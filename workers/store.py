@@ -26,6 +26,7 @@ from workers.lua import constants, read_scripts
 from workers.outcomes import Kept, write_ending
 from workers.records import read_record, write_phases
 from workers.settings import Settings
+from workers.signs import Signs, worker_lost
 
 #: Beyond this the score of the queue, a double, would lose milliseconds of age.
 MAX_PRIORITY = 100
@@ -277,15 +278,24 @@ class Store:
         )
 
     def renew(
-        self, claim: Claim, *, done: int, total: int = 0, note: Mapping[str, Any] | None = None
+        self,
+        claim: Claim,
+        *,
+        done: int,
+        total: int = 0,
+        note: Mapping[str, Any] | None = None,
+        signs: Signs | None = None,
     ) -> Renewal:
         """Prolongs the lease; `done` of `total` items of this unit, and a remark on it.
+
+        `signs` are what is told of the worker should it be lost.
 
         A total of 0 is unknown: its even share of the phase's `items` is taken, if the plan
         tells them.
         """
         remark = json.dumps(note) if note else ""
-        return Renewal(self._run("renew", claim.unit_id, claim.nonce, done, total, remark))
+        told = signs.to_json() if signs else ""
+        return Renewal(self._run("renew", claim.unit_id, claim.nonce, done, total, remark, told))
 
     def complete(
         self,
@@ -338,14 +348,8 @@ class Store:
         Returns:
             The record's status afterwards, None where the lease is no longer the expired one.
         """
-        _, phase, _ = split_unit_id(unit)
-        error = JobError(
-            code="worker_lost",
-            phase=phase,
-            message=f"The worker was lost in each of {self._max_attempts} attempts at {unit}.",
-            hint="Look for the end of the worker in its log: out of memory is the usual reason.",
-            retryable=True,
-        )
+        signs = cast("str | None", self.redis.hget(f"ccd:unit:{unit}", "signs"))
+        error = worker_lost(unit, self._max_attempts, Signs.from_json(signs))
         status = self._run("requeue", unit, nonce, json.dumps(vars(error)))
         return Status(status) if status else None
 

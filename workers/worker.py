@@ -19,9 +19,12 @@ from redis.exceptions import RedisError
 
 from workers.files import DataFolder, DiskFull, is_disk_full
 from workers.jobs import Claim, JobError, Lane, Record, Status
+from workers.log import recent_lines
 from workers.outcomes import write_end
 from workers.records import MEASURABLE_SECONDS
 from workers.settings import Settings
+from workers.signs import signs_now
+from workers.stalls import stall_seconds
 from workers.store import Renewal, StaleClaim, Store
 
 if TYPE_CHECKING:
@@ -35,10 +38,6 @@ RING_AGAIN_SECONDS = 3600
 RECORD_SECONDS = 600
 #: Exit status of a process that lost its claim or stopped making progress.
 EXIT_FENCED, EXIT_STALLED = 70, 71
-
-
-#: Phases that report nothing on the way: `check` may fetch weights for an hour.
-WITHOUT_BATCHES = frozenset({"check", "debias", "update"})
 
 
 class Halted(Exception):
@@ -93,20 +92,28 @@ class Heartbeat:
         return self._done / seconds if self._done and seconds >= MEASURABLE_SECONDS else None
 
     def _beat(self) -> None:
+        limit = stall_seconds(self._claim.phase, self._settings)
         while not self._over.wait(self._settings.heartbeat_seconds):
-            is_still = time.monotonic() - self._moved_at > self._settings.stall_seconds
-            if is_still and self._claim.phase not in WITHOUT_BATCHES:
-                logger.error("unit.stalled", seconds=self._settings.stall_seconds)
+            is_stalled = time.monotonic() - self._moved_at > limit
+            if is_stalled:
+                logger.error("unit.stalled", seconds=limit)
+            answer = self._renew()
+            if is_stalled:
                 self._end_process(EXIT_STALLED)
-            try:
-                answer = self._store.renew(self._claim, done=self._done, total=0)
-            except RedisError as error:
-                logger.warning("heartbeat.unheard", error=str(error))
-                continue
             if answer is Renewal.FENCED and not self._over.is_set():
                 logger.error("claim.lost")
                 self._end_process(EXIT_FENCED)
-            self.is_cancelled = answer is Renewal.CANCEL
+            if answer is not None:
+                self.is_cancelled = answer is Renewal.CANCEL
+
+    def _renew(self) -> Renewal | None:
+        """The answer of the store, None where it does not answer."""
+        signs = signs_now(recent_lines())
+        try:
+            return self._store.renew(self._claim, done=self._done, total=0, signs=signs)
+        except RedisError as error:
+            logger.warning("heartbeat.unheard", error=str(error))
+            return None
 
 
 class Worker:
@@ -167,6 +174,8 @@ class Worker:
             unit=claim.unit,
             attempt=claim.attempt,
         ):
+            recent_lines(forget=True)  # those of the unit before
+            logger.info("unit.started")
             outcome = self._attempt(claim)
             logger.info("unit.ended", outcome=outcome, seconds=time.monotonic() - started)
 

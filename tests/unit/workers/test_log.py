@@ -128,3 +128,36 @@ def test_a_trace_is_cleaned_in_either_form(capsys, format):
     assert "No such file or directory: '[path]'" in said
     assert "ann.jpg" not in said
     assert "test_log.py" in said
+
+
+def test_the_last_lines_are_kept_in_a_few_words(capsys):
+    log.configure("json", private=[Path("/photos")])
+    structlog.contextvars.bind_contextvars(record="job_1", unit=3)
+    for number in range(log.RECENT_LINES + 1):
+        structlog.get_logger().warning("heartbeat.unheard", number=number)
+    try:
+        Path("/photos/ann.jpg/no").read_bytes()
+    except OSError:
+        logging.getLogger("somebody").exception("it broke")
+
+    lines = log.recent_lines(forget=True)
+
+    assert [line[8:] for line in lines[:-1]] == [
+        f" warning heartbeat.unheard number={number}" for number in range(2, log.RECENT_LINES + 1)
+    ]
+    assert lines[-1][8:] == (
+        " error it broke error=FileNotFoundError: [Errno 2] No such file or directory: '[path]'"
+    )
+    assert log.recent_lines() == ()
+
+
+def test_a_path_of_the_service_is_left_out_of_a_brief_line():
+    event = {"timestamp": "2026-11-25T10:00:01Z", "level": "error", "event": "in /srv/ccd/x, 3/4"}
+
+    assert log.brief(None, "", event) == "10:00:01 error in [path] 3/4"
+
+
+def test_without_a_log_there_are_no_last_lines():
+    logging.getLogger().handlers[:] = []
+
+    assert log.recent_lines() == ()
