@@ -11,6 +11,7 @@ from fastapi import Response
 
 from app.conditional import is_unchanged
 from app.errors import invalid, shown
+from workers.halving import halving_warnings
 from workers.jobs import Kind, Record, Status
 from workers.store import Store
 
@@ -60,7 +61,7 @@ def job_reply(record: Record, position: int | None) -> dict[str, Any]:
         **state_reply(record),
         "queue": {"position": position} if record.status is Status.QUEUED else None,
         "counts": facts.get("counts", {}),
-        "warnings": facts.get("warnings", []),
+        "warnings": [*facts.get("warnings", []), *halving_warnings(facts)],
         "student_id": facts.get("student_id"),
         "metrics": facts.get("metrics", {}),
         **times_reply(record),

@@ -199,12 +199,16 @@ def train_epoch(
     epoch: int,
     config: DistillConfig,
     threads: int,
+    parts: int = 1,
     on_batch: OnBatch = ignore,
 ) -> EpochResult:
     """One pass over all images against (N, C) soft labels; changes `training`.
 
     Epochs before `config.warm_up_epochs` learn from the weak view alone; later ones add the
     consistency of the strong view with the weak one.
+
+    A batch may go through the student in several `parts`, which takes less memory: their gradients
+    add up to that of the batch, but for batch normalisation, which then sees one part at a time.
     """
     consistent = epoch >= config.warm_up_epochs and config.consistency_weight > 0
     order = permutation((config.seed, "order", epoch), len(files))
@@ -219,7 +223,8 @@ def train_epoch(
         threads=threads,
     ):
         weak, strong = _augmented(images, indices, epoch=epoch, config=config, both=consistent)
-        loss, logits = _step(training, weak, strong, labels[indices], config)
+        batch = _Batch(weak, strong, labels[indices])
+        loss, logits = _step(training, batch.split(parts), config)
         predictions[indices] = logits.sigmoid()
         total_loss += loss * len(indices)
         done += len(indices)
@@ -240,21 +245,48 @@ def _augmented(
     return weak, color_jitter(strong, draws[:, 2:], config.jitter) * 255
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """What one training step learns from, or a part of it: B images."""
+
+    weak: Tensor
+    strong: Tensor | None
+    labels: Tensor
+
+    def split(self, parts: int) -> list[_Batch]:
+        """Up to `parts` parts of nearly equal size, in order."""
+        weak, labels = self.weak.chunk(parts), self.labels.chunk(parts)
+        strong = [None] * len(weak) if self.strong is None else self.strong.chunk(parts)
+        return [_Batch(*rows) for rows in zip(weak, strong, labels, strict=True)]
+
+
 def _step(
-    training: Training, weak: Tensor, strong: Tensor | None, labels: Tensor, config: DistillConfig
+    training: Training, parts: Sequence[_Batch], config: DistillConfig
 ) -> tuple[float, Tensor]:
     """One optimizer step; the loss and the weak view's (B, C) logits, on the CPU."""
+    total_loss, logits = 0.0, []
+    count = sum(len(part.labels) for part in parts)
+    for part in parts:
+        with training.autocast():
+            loss, weak_logits = _loss(training, part, config)
+        share = len(part.labels) / count
+        training.add_gradient(loss * share)
+        total_loss += loss.item() * share
+        logits.append(weak_logits.detach().float().cpu())
+    training.step()
+    return total_loss, torch.cat(logits)
+
+
+def _loss(training: Training, part: _Batch, config: DistillConfig) -> tuple[Tensor, Tensor]:
+    """The mean loss of the images, and the weak view's logits."""
     student, device = training.student, training.device
-    labels = labels.to(device)
-    with training.autocast():
-        weak_logits = student(student.prepare(weak.to(device)))
-        loss = classification_loss(weak_logits, labels)
-        if strong is not None:
-            strong_logits = student(student.prepare(strong.to(device)))
-            consistency = consistency_loss(strong_logits, weak_logits)
-            loss = loss + config.consistency_weight * consistency
-    training.step(loss)
-    return loss.item(), weak_logits.detach().float().cpu()
+    weak_logits = student(student.prepare(part.weak.to(device)))
+    loss = classification_loss(weak_logits, part.labels.to(device))
+    if part.strong is not None:
+        strong_logits = student(student.prepare(part.strong.to(device)))
+        consistency = consistency_loss(strong_logits, weak_logits)
+        loss = loss + config.consistency_weight * consistency
+    return loss, weak_logits
 
 
 @torch.inference_mode()

@@ -51,15 +51,18 @@ class Training:
         enabled = dtype is not None and self.device.type == "cuda"
         return torch.autocast(self.device.type, dtype=dtype, enabled=enabled)
 
-    def step(self, loss: Tensor) -> None:
-        """One optimizer step on a scalar loss."""
+    def add_gradient(self, loss: Tensor) -> None:
+        """Add the gradient of a scalar loss to those of the coming step."""
+        torch.autograd.backward(self._scaler.scale(loss))
+
+    def step(self) -> None:
+        """One optimizer step along the gradients added since the last one."""
         factor = self._schedule()
         rates = (self._config.backbone_lr, self._config.head_lr)
         for group, rate in zip(self._optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * factor
-        self._optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(self._scaler.scale(loss))
         self._scaler.step(self._optimizer)
+        self._optimizer.zero_grad(set_to_none=True)
         self._scaler.update()
         self._step_in_epoch += 1
         if self._average is not None:

@@ -13,6 +13,7 @@ from models import distill
 from models.student import Student
 from models.training import Training
 from workers.files import write_json
+from workers.halving import is_halved
 from workers.units import Finished, JobUnit, OnBatch
 
 #: Fields of the config that the student depends on from the first epoch on.
@@ -84,7 +85,20 @@ class Epochs:
         if self._config.lr_schedule != "constant":
             fields += ("train_epochs",)
         before = self.digest(epoch - 1) if epoch else self._unit.facts["student_start"]
-        return self._unit.digest(before, self._labels_name(epoch), epoch, fields=fields)
+        halving = ("in two parts",) if self._is_halved(epoch) else ()
+        return self._unit.digest(before, self._labels_name(epoch), epoch, *halving, fields=fields)
+
+    def _is_halved(self, epoch: int) -> bool:
+        """Whether an epoch has, or had, its batches in two parts, because memory ran out."""
+        phase, number = self._unit_of(epoch)
+        claim = self._unit.claim
+        is_this = (phase, number) == (claim.phase, claim.unit)
+        return self._unit.is_halved if is_this else is_halved(self._unit.facts, phase, number)
+
+    def _unit_of(self, epoch: int) -> tuple[str, int]:
+        """Phase and number of the unit that an epoch is."""
+        warm_up = self._config.warm_up_epochs
+        return ("warm_up", epoch) if epoch < warm_up else ("train", epoch - warm_up)
 
     def training_map(self) -> list[float]:
         """Training mAP of every epoch that is done."""
@@ -113,6 +127,7 @@ class Epochs:
             epoch=epoch,
             config=self._config,
             threads=unit.threads,
+            parts=2 if self._is_halved(epoch) else 1,
             on_batch=on_batch,
         )
         if not math.isfinite(result.loss):

@@ -18,6 +18,7 @@ from models.portable import LoadedStudent, read_student
 from workers import model_card
 from workers.durable import write_durably
 from workers.files import read_json, write_json
+from workers.halving import halving_warnings
 from workers.register import FACTS
 from workers.units import Finished, JobUnit
 from workers.version import code_version
@@ -135,7 +136,7 @@ def _told(unit: JobUnit) -> dict[str, Any]:
         "starts_from": _start_of(config),
         "bias": facts["bias"],
         "training": facts["metrics"],
-        "warnings": facts.get("warnings", []),
+        "warnings": [*facts.get("warnings", []), *halving_warnings(facts)],
         "code": {"version": code_version(), "fingerprint": unit.fingerprint},
     }
 

@@ -12,6 +12,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from workers.epochs import Epochs
 from workers.evaluation_unit import evaluate_unit
 from workers.export import checked_images, export
 from workers.files import MANIFEST, manifest_count, write_json
+from workers.halving import fact_of
 from workers.jobs import Claim, Lane, Phase
 from workers.outcomes import write_success
 from workers.register import register
@@ -72,7 +74,12 @@ MAX_NAMED = 5
 
 
 def run_unit(
-    claim: Claim, outputs: Mapping[tuple[str, int], str], bench: Workbench, on_batch: OnBatch
+    claim: Claim,
+    outputs: Mapping[tuple[str, int], str],
+    bench: Workbench,
+    on_batch: OnBatch,
+    *,
+    is_halved: bool = False,
 ) -> Finished:
     """Run the claimed unit to its published output.
 
@@ -81,8 +88,11 @@ def run_unit(
         outputs: folder names of the record's units that are done.
         bench: what this process keeps in memory.
         on_batch: told after every batch how many images of the unit are done; may raise.
+        is_halved: whether memory ran out, and half the batch is tried.
     """
-    finished = _run(claim, outputs, bench, on_batch)
+    finished = _run(claim, outputs, bench, on_batch, is_halved=is_halved)
+    if is_halved:
+        finished = replace(finished, facts={**finished.facts, **fact_of(claim)})
     if claim.phase == claim.record.phases[-1].name and not finished.plan:
         # On disk before it is final in Redis: an empty Redis can be rebuilt from it.
         all_outputs = {**outputs, (claim.phase, claim.unit): finished.output}
@@ -93,7 +103,12 @@ def run_unit(
 
 
 def _run(
-    claim: Claim, outputs: Mapping[tuple[str, int], str], bench: Workbench, on_batch: OnBatch
+    claim: Claim,
+    outputs: Mapping[tuple[str, int], str],
+    bench: Workbench,
+    on_batch: OnBatch,
+    *,
+    is_halved: bool,
 ) -> Finished:
     if claim.phase == "register":
         return register_images(claim, bench, on_batch)
@@ -103,7 +118,7 @@ def _run(
         return render_cam(claim, bench, on_batch)
     if claim.phase == "evaluate":
         return evaluate_unit(claim, bench, on_batch)
-    unit = JobUnit(claim, outputs, bench, on_batch)
+    unit = JobUnit(claim, outputs, bench, on_batch, is_halved=is_halved)
     torch.set_num_threads(unit.threads)
     return METHOD[claim.phase](unit)
 
@@ -232,13 +247,13 @@ def embed(unit: JobUnit) -> Finished:
             unit.teacher,
             unit.files,
             unit.shard,
-            batch_size=unit.config.teacher_batch,
+            batch_size=unit.teacher_batch,
             threads=unit.threads,
             on_batch=unit.on_batch,
         )
         save_file({"features": features}, staging / "features.safetensors")
 
-    digest = unit.digest(unit.shard_sha256, fields=EMBED_FIELDS)
+    digest = unit.digest(unit.shard_sha256, *unit.halving, fields=EMBED_FIELDS)
     name = unit.produce(f"embed-{digest}", make)
     return Finished(name, len(unit.shard), reused=unit.was_there)
 
@@ -283,13 +298,13 @@ def warm_up(unit: JobUnit) -> Finished:
         threshold = distill.find_class_threshold(
             epochs.student_after(last),
             unit.files,
-            config=unit.config,
+            config=replace(unit.config, batch_size=unit.batch_size),
             threads=unit.threads,
             on_batch=unit.on_batch,
         )
         write_json(staging / "threshold.json", {"class_threshold": threshold})
 
-    digest = unit.digest(epochs.digest(last), fields=LOCALIZE_FIELDS)
+    digest = unit.digest(epochs.digest(last), *unit.halving, fields=LOCALIZE_FIELDS)
     name = unit.produce(f"threshold-{digest}", make)
     return Finished(name, len(unit.files), reused=unit.was_there)
 
@@ -309,13 +324,13 @@ def localize(unit: JobUnit) -> Finished:
             unit.files,
             unit.shard,
             threshold=chosen["class_threshold"],
-            config=unit.config,
+            config=replace(unit.config, teacher_batch=unit.teacher_batch),
             threads=unit.threads,
             on_batch=unit.on_batch,
         )
         save_file(vars(views), staging / "views.safetensors")
 
-    digest = unit.digest(chosen_by, labelled_by, unit.shard_sha256)
+    digest = unit.digest(chosen_by, labelled_by, unit.shard_sha256, *unit.halving)
     name = unit.produce(f"localize-{digest}", make)
     return Finished(name, len(unit.shard), reused=unit.was_there)
 
@@ -357,7 +372,7 @@ def score(unit: JobUnit) -> Finished:
             unit.files,
             range(len(unit.files)),
             side=unit.config.student_size,
-            batch_size=unit.config.batch_size,
+            batch_size=unit.batch_size,
             threads=unit.threads,
             on_batch=unit.on_batch,
         )
@@ -367,7 +382,9 @@ def score(unit: JobUnit) -> Finished:
         _save_student(unit, staging / "student.safetensors", student, thresholds)
 
     told = [[c.name, list(c.prompts)] for c in unit.classes], unit.config.to_dict()
-    digest = unit.digest(SCORE_VERSION, epochs.digest(selected), unit.output("update"), *told)
+    digest = unit.digest(
+        SCORE_VERSION, epochs.digest(selected), unit.output("update"), *told, *unit.halving
+    )
     name = unit.produce(f"score-{digest}", make)
     reused = unit.was_there
     metrics = {"selected_epoch": selected, "training_map": scores}

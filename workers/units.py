@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -106,6 +107,13 @@ class Workbench:
             self.settings.weights_folder,
         )
 
+    def free_memory(self) -> None:
+        """Let go of everything that can be had again."""
+        self._teacher = self._training = self._student = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
     def keep_training(self, digest: str, training: Training) -> None:
         """Remember a training as it stands after the epoch `digest`."""
         self._training = (digest, training)
@@ -137,7 +145,11 @@ class JobUnit:
         outputs: Mapping[tuple[str, int], str],
         bench: Workbench,
         on_batch: OnBatch,
+        *,
+        is_halved: bool = False,
     ) -> None:
+        #: Whether this is the second try after memory ran out.
+        self.is_halved = is_halved
         self.claim, self.outputs, self.bench, self.on_batch = claim, outputs, bench, on_batch
         self.folder = bench.folder
         self.job_id = claim.record.id
@@ -186,6 +198,21 @@ class JobUnit:
                 "Start the job again.",
             )
         return teacher
+
+    @property
+    def teacher_batch(self) -> int:
+        """Views that the teacher sees at once in this unit."""
+        return self.config.teacher_batch // (2 if self.is_halved else 1)
+
+    @property
+    def batch_size(self) -> int:
+        """Images that the student answers on at once in this unit."""
+        return self.config.batch_size // (2 if self.is_halved else 1)
+
+    @property
+    def halving(self) -> tuple[str, ...]:
+        """A part of the digests of what this unit makes: half a batch may round otherwise."""
+        return ("half the batch",) if self.is_halved else ()
 
     @property
     def shard(self) -> range:

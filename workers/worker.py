@@ -12,12 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import structlog
 from redis.exceptions import RedisError
 
 from workers.files import DataFolder, DiskFull, is_disk_full
+from workers.halving import StillOutOfMemory, batch_of, ran_out_of_memory
 from workers.jobs import Claim, JobError, Lane, Record, Status
 from workers.log import recent_lines
 from workers.outcomes import write_end
@@ -207,7 +209,17 @@ class Worker:
         if self._bench is None:
             self._bench = units.Workbench(self.settings, self.folder)
         outputs = self.store.outputs(claim.record.id)
-        return phases.run_unit(claim, outputs, self._bench, on_batch)
+        run = partial(phases.run_unit, claim, outputs, self._bench, on_batch)
+        try:
+            return run()
+        except Exception as error:
+            if batch_of(claim) is None or not ran_out_of_memory(error):
+                raise
+            logger.warning("batch.halved", error=str(error))
+        # Here the error is gone, and with it all that its frames held.
+        self._bench.free_memory()
+        on_batch(0)
+        return _run_halved(run, claim)
 
     def _completed(self, claim: Claim, *, finished: Finished) -> str:
         rings = self.store.complete(
@@ -263,6 +275,18 @@ class Worker:
                 wait(1)
 
 
+def _run_halved(run: Callable[..., Finished], claim: Claim) -> Finished:
+    """The second and last try."""
+    found = batch_of(claim)
+    assert found is not None, "the caller has seen to it"
+    try:
+        return run(is_halved=True)
+    except Exception as error:
+        if ran_out_of_memory(error):
+            raise StillOutOfMemory(*found, error) from error
+        raise
+
+
 def describe(error: Exception, phase: str) -> JobError:
     """What a user is told of a unit's failure: errors with a code speak for themselves."""
     code = getattr(error, "code", None)
@@ -276,7 +300,7 @@ def describe(error: Exception, phase: str) -> JobError:
             hint=getattr(error, "hint", None),
             retryable=bool(getattr(error, "retryable", False)),
         )
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+    if ran_out_of_memory(error):
         return JobError(
             code="out_of_memory",
             phase=phase,
