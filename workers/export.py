@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models.config import DistillConfig
-from models.data import view_batches
+from models.data import ImageChanged, view_batches
 from models.onnx_export import OnnxStudent, check_difference, onnx_bytes
 from models.onnx_nodes import NotExported
 from models.portable import LoadedStudent, read_student
@@ -45,8 +45,25 @@ def export(unit: JobUnit) -> Finished:
 
     A student that cannot be had as ONNX is no failure of its job: a warning says why.
     """
-    source = unit.folder.phase(unit.output("score")) / STUDENT
-    told, skipped = _told(unit), _skipped(unit)
+    try:
+        name = _exported(unit, skipped=_skipped(unit))
+    except ImageChanged as error:  # a folder of its own: later jobs may find the image as it was
+        reason = f"it could not be compared on images of the job: {error.path}: {error.reason}"
+        name = _exported(unit, skipped=reason)
+    onnx = read_json(unit.folder.phase(name) / model_card.CARD_JSON)["onnx"]
+    warnings = [*unit.facts.get("warnings", []), *_not_exported(onnx["reason"])]
+    done = checked_images(len(unit.files))
+    facts = {"onnx": onnx, "warnings": warnings}
+    return Finished(name, done, facts=facts, reused=unit.was_there)
+
+
+def _exported(unit: JobUnit, *, skipped: str) -> str:
+    """The folder of the files; `skipped` says why the ONNX file is not tried, if it is not.
+
+    Raises:
+        ImageChanged: an image on which ONNX was to be compared is not as it was registered.
+    """
+    source, told = unit.folder.phase(unit.output("score")) / STUDENT, _told(unit)
 
     def make(staging: Path) -> None:
         header, weights = read_student(source)
@@ -57,12 +74,7 @@ def export(unit: JobUnit) -> Finished:
         write_durably(staging / model_card.CARD_MARKDOWN, text)
 
     digest = unit.digest(unit.output("score"), EXPORT_VERSION, told, skipped)
-    name = unit.produce(f"export-{digest}", make)
-    onnx = read_json(unit.folder.phase(name) / model_card.CARD_JSON)["onnx"]
-    warnings = [*unit.facts.get("warnings", []), *_not_exported(onnx["reason"])]
-    done = checked_images(len(unit.files))
-    facts = {"onnx": onnx, "warnings": warnings}
-    return Finished(name, done, facts=facts, reused=unit.was_there)
+    return unit.produce(f"export-{digest}", make)
 
 
 def _write_onnx(

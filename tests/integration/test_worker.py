@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -235,6 +236,31 @@ def test_a_student_that_cannot_be_had_as_onnx_ends_its_job_with_a_warning(
     exported = trained.folder.phase(trained.store.outputs(job.id)["export", 0])
     assert not (exported / "student.onnx").exists()
     assert "differ from torch's by 0.0002" in (exported / "model-card.md").read_text()
+
+
+def test_a_job_outlives_an_image_that_vanished_after_its_training(
+    trained: Service, scenes: Path
+) -> None:
+    job_id = trained.submit()
+    trained.worker().run_until_empty()
+    vanished = min(scenes.rglob("*.jpg"))
+    with vanished_for_a_while(vanished):
+        job = trained.finish(job_id)
+    later = trained.finish(trained.submit())
+
+    assert job.status is Status.SUCCEEDED
+    (warning,) = [w for w in job.facts["warnings"] if w["code"] == "onnx_not_exported"]
+    assert f"{vanished.name}: cannot be read" in warning["message"]
+    assert later.facts["onnx"]["reason"] is None
+
+
+@contextmanager
+def vanished_for_a_while(path: Path) -> Iterator[None]:
+    away = path.rename(path.with_suffix(".away"))
+    try:
+        yield
+    finally:
+        away.rename(path)
 
 
 def test_the_last_attempt_at_an_export_leaves_the_onnx_file_out(trained: Service) -> None:
