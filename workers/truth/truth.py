@@ -20,6 +20,13 @@ class Format(StrEnum):
 WITH_SPLITS = frozenset({Format.VOC, Format.NUS_WIDE})
 
 
+def printable(text: str) -> str:
+    r"""`text` with an escape such as `\x00` for every character that shows nothing."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 class TruthError(Exception):
     """A truth that cannot be used.
 
@@ -30,10 +37,12 @@ class TruthError(Exception):
     """
 
     def __init__(self, code: str, message: str, hint: str | None = None) -> None:
+        # A message names files and repeats what stands in them, which may be anything.
+        message = printable(message)
         super().__init__(message)
         self.code = code
         self.message = message
-        self.hint = hint
+        self.hint = None if hint is None else printable(hint)
 
 
 @dataclass(frozen=True, slots=True)
