@@ -71,7 +71,7 @@ def check(found):
 
 
 @pytest.mark.parametrize("format", list(FILES))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(changes=st.lists(damages(), min_size=1, max_size=3), is_named=st.booleans())
 def test_a_damaged_file_is_read_or_refused(format, changes, is_named):
     with tempfile.TemporaryDirectory() as folder:
@@ -93,7 +93,7 @@ def sets(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["voc", "nus_wide"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     which=st.floats(0, 1, exclude_max=True),
     changes=st.lists(damages(), min_size=1, max_size=3),
