@@ -242,9 +242,10 @@ def evaluate(
 ) -> NoReturn:
     """Compare a job's labels with the truth, stage by stage; needs no running service.
 
-    Exit codes: 0 done, 1 the job or the truth cannot be used, 2 wrong command line.
+    Exit codes: 0 done, 1 the job or the truth cannot be used, 2 wrong command line, 130 stopped.
     """
-    options = {"truth": truth, "format": format, "split": split, "data": data, "out": out}
+    _settings(CCD_DATA=data)
+    options = {"truth": truth, "format": format, "split": split, "out": out}
     arguments = [
         *(f"--{name}={value}" for name, value in options.items() if value),
         *(f"--class={pair}" for pair in classes or ()),

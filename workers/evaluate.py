@@ -21,9 +21,11 @@ from workers.truth.read import read_truth
 from workers.truth.source import unpack_truth
 from workers.truth.truth import TruthError
 
+EXIT_INTERRUPTED = 130
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m workers.evaluate`: 0 done, 1 the truth or the job is unusable, 2 wrong options."""
+    """The exit code: 0 done, 1 the truth or the job is unusable, 2 wrong options, 130 stopped."""
     options = _parser().parse_args(arguments)
     settings = Settings(**({"data": options.data} if options.data else {}))
     try:
@@ -34,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = getattr(error, "hint", None)
         print(f"ccd evaluate: {error}", *([hint] if hint else []), sep="\n", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     if options.json:
         print(json.dumps(evaluation, indent=1))
     else:

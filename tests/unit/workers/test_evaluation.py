@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -411,6 +412,17 @@ def test_the_command_prints_and_writes_json(folder, truth_file, tmp_path, capsys
     assert printed == json.loads(out.read_text())
     assert not math.isnan(printed["stages"]["student"]["map"])
     assert printed["curves"]["student"]["ant"]
+
+
+def test_the_command_takes_a_zip(folder, truth_file, tmp_path, capsys):
+    archive = tmp_path / "truth.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(truth_file, "truth/truth.csv")
+
+    code = main([JOB, f"--truth={archive}", f"--data={folder.root}", "--json"])
+
+    assert code == 0
+    assert json.loads(capsys.readouterr().out)["counts"]["matched"] == IMAGES
 
 
 @pytest.mark.parametrize(
