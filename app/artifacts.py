@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from app.downloads import StoredFile, stored_file
+from app.reports import report_files
 from app.student_files import student_files
 from workers.files import MANIFEST, SKIPPED, DataFolder
 from workers.jobs import Record
@@ -22,10 +23,11 @@ EPOCH_PHASES = ("warm_up", "train")
 
 
 def artifacts_of(record: Record, *, store: Store, data: DataFolder) -> list[StoredFile]:
-    """What is there now: student and exports, lists, stage files and the epochs kept."""
+    """What is there now: student, exports, report, lists, stage files and the epochs kept."""
     outputs = store.outputs(record.id)
     found = [
         *student_files(student_id_of(record.id), outputs, data),
+        *report_files(outputs, data),
         *(stored_file(data.dataset(record.request["dataset_id"]), file) for file in DATASET_FILES),
         *_phase_files(outputs, data),
     ]

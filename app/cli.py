@@ -1,4 +1,4 @@
-"""The command line: ccd serve, api, worker, run, predict, evaluate, reproduce.
+"""The command line: ccd serve, api, worker, run, predict, evaluate, report, reproduce.
 
 app/operating.py has more.
 """
@@ -252,6 +252,25 @@ def evaluate(
         *(["--json"] if as_json else []),
     ]
     _become("workers.evaluate", [*arguments, "--", job])
+
+
+@app.command()
+def report(
+    job: Annotated[str, typer.Argument(help="Id of a job that has succeeded.")],
+    *,
+    evaluation: Annotated[
+        Path | None, typer.Option(help="A file of `ccd evaluate`; else the newest evaluation.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
+    data: DataOption = None,
+) -> NoReturn:
+    """Write the health report of a job again; needs no running service.
+
+    Exit codes: 0 done, 1 the job or a file cannot be used, 2 wrong command line.
+    """
+    options = {"evaluation": evaluation, "out": out, "data": data}
+    given = [f"--{name}={value}" for name, value in options.items() if value]
+    _become("workers.report_command", [*given, "--", job])
 
 
 @app.command(

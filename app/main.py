@@ -22,6 +22,7 @@ from app.routes import (
     labels,
     predictions,
     problems,
+    reports,
     students,
     thresholds,
     workers,
@@ -38,7 +39,7 @@ from workers.store import open_store
 from workers.version import code_version
 
 ROUTERS = (
-    *(datasets, jobs, labels, images, artifacts),
+    *(datasets, jobs, labels, images, artifacts, reports),
     *(students, thresholds, predictions, evaluations, workers, health, problems),
 )
 

@@ -21,8 +21,8 @@ from workers.settings import Settings
 
 #: Exit codes beside 0. A wrong command line is 2 too; 130 leaves a job that there is to go on.
 EXIT_FAILED, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_CANCELLED, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
-#: Files of the phase `export` that are saved beside the student.
-EXPORTS = ("student.onnx", "model-card.md")
+#: Files of the phases `export` and `report` that are saved beside the student.
+EXPORTS = ("student.onnx", "model-card.md", "report.html")
 #: How often the job is asked for, in seconds.
 POLL_SECONDS = 0.5
 
@@ -188,12 +188,12 @@ class Journey:
         names = [spec["name"] for spec in job["classes"]]
         self._console.print(class_table(out / "labels.ndjson", names, student["thresholds"]))
         for warning in job["warnings"]:
-            self._display.say(f"warning: {warning.get('message') or json.dumps(warning)}")
+            self._display.say(_describe_warning(warning))
         for name in saved:
             self._display.say(str(out / name))
 
     def _save_exports(self, job: Mapping[str, Any]) -> list[str]:
-        """Save what there is: a warning of the job tells why a student has no ONNX file."""
+        """Save what there is; a warning of the job tells why something could not be made."""
         artifacts = f"/v1/jobs/{job['id']}/artifacts"
         there = {row["name"] for row in self._client.get(artifacts)["data"]}
         names = [name for name in EXPORTS if name in there]
@@ -228,6 +228,11 @@ def parse_config(pairs: Sequence[str]) -> dict[str, Any]:
 def _is_on_this_machine(url: str) -> bool:
     """Only then does a path mean the same folder to the service."""
     return urlsplit(url).hostname in {"127.0.0.1", "::1", "localhost"}
+
+
+def _describe_warning(warning: Mapping[str, Any]) -> str:
+    hint = f". {warning['hint']}" if warning.get("hint") else ""
+    return f"warning: {warning['message']}{hint}"
 
 
 def _describe_failure(error: Mapping[str, Any] | None) -> str:

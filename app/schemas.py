@@ -240,6 +240,7 @@ class JobWarning(BaseModel):
     code: str
     message: str
     classes: list[str] = Field(default=[], description="The classes that it is about.")
+    hint: str | None = Field(default=None, description="What can be done about it.")
 
 
 class Job(Reply):

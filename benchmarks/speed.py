@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from benchmarks.evaluation import bench_evaluate
+from benchmarks.report import bench_report
 from demo.world import CLASSES, TUNING_SEEDS, draw_scene, write_world
 from models import distill
 from models.config import PRESETS
@@ -38,7 +39,7 @@ Row = tuple[str, str, str]
 def main() -> None:
     """Command line: `python -m benchmarks.speed`."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=["embed", "localize", "memory", "evaluate"])
+    parser.add_argument("--only", choices=["embed", "localize", "memory", "evaluate", "report"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--peak-of", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -52,6 +53,7 @@ def main() -> None:
         "localize": bench_localize,
         "memory": bench_memory,
         "evaluate": bench_evaluate,
+        "report": bench_report,
     }
     print("| what | seen | aim |\n| --- | --- | --- |")
     for name, bench in benchmarks.items():

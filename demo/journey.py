@@ -55,6 +55,7 @@ def main() -> None:
     draw_contact_sheet(scenes, stages["pseudo"], stages["student"], truth).save(sheet)
     console.print(f"Labels and student  {out / 'results'}")
     console.print(f"Pictures            {sheet}")
+    console.print(f"Health report       {out / 'results' / 'report.html'}")
     console.print(f"Scenes, truth       {scenes}, {out / 'truth.json'}")
     console.print(f"Done in {time.monotonic() - started:.0f} s.")
 

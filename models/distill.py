@@ -23,7 +23,7 @@ from models.images import crop_resize, resize, to_tensor
 from models.labels import max_over_views, update_labels
 from models.losses import classification_loss, consistency_loss
 from models.metrics import mean_average_precision
-from models.prompts import ClassPrompt, background_classes, canonical_order
+from models.prompts import BACKGROUND_NAMES, ClassPrompt, background_classes, canonical_order
 from models.random import permutation, uniform
 from models.student import Student, build_student
 from models.teacher import Teacher, load_teacher
@@ -39,6 +39,10 @@ THRESHOLD_SAMPLE = 4096
 #: A pseudo-label from which on a class is taken to be there when thresholds are found. Our choice:
 #: labels of 1 are only the most salient objects, docs/method.md 15.
 POSITIVE_LABEL = 0.5
+
+#: Background names that a report asks about where the softmax has none. Our choice: as many as fill
+#: a list without classes.
+REFERENCE_NAMES = 20
 
 #: Images whose originals `localize` holds at once, decoded at full size.
 LOCALIZE_BATCH = 8
@@ -157,6 +161,22 @@ def encode_names(teacher: Teacher, classes: Sequence[ClassPrompt], config: Disti
     )
     features = teacher.encode_classes([*classes, *background], config.templates)
     return Names(features, len(classes), teacher.logit_scale)
+
+
+def encode_reference(
+    teacher: Teacher, classes: Sequence[ClassPrompt], names: Names, config: DistillConfig
+) -> Tensor:
+    """(R, D) features of background names beside a softmax that has none: for reports alone.
+
+    Up to `REFERENCE_NAMES` of them, as far as the teacher can be asked about any.
+    """
+    if len(names.features) > names.num_classes:
+        return names.features[:0]
+    free = background_classes([c.name for c in classes], len(classes) + len(BACKGROUND_NAMES))
+    known = [class_ for class_ in free if teacher.knows(class_, config.templates)]
+    if not known:
+        return names.features[:0]
+    return teacher.encode_classes(known[:REFERENCE_NAMES], config.templates)
 
 
 def embed(

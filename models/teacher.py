@@ -136,6 +136,14 @@ class Teacher:
                 if tokens > limit:
                     raise PromptTooLong(index, tokens, limit)
 
+    def knows(self, class_: ClassPrompt, templates: Sequence[str]) -> bool:
+        """Whether the teacher can be asked about a class."""
+        try:
+            self.check_texts([class_], templates)
+        except TeacherError:
+            return False
+        return True
+
     def probs(self, image_features: Tensor, text_features: Tensor) -> Tensor:
         """(N, T) softmax over T names, from (N, D) and (T, D) L2-normalised features."""
         return (self.logit_scale * image_features @ text_features.T).softmax(dim=1)

@@ -15,9 +15,9 @@ from models.metrics import f1_scores
 #: Bars of a score histogram over [0, 1]: each is 0.05 wide.
 HISTOGRAM_BINS = 20
 
-#: Names that a softmax needs before its answer on a crop can mean "none of these": with 3 names
-#: every crop of anything gets one of them. Our choice: the number of classes that the paper has,
-#: and that background names fill a list up to.
+#: Names that a softmax needs before an answer on a crop can mean "none of these": with 3 names
+#: every crop of anything gets one of them. Our choice: as many classes as the paper has, which is
+#: also what background names fill a list up to.
 ENOUGH_NAMES = 20
 
 #: Labels of one image are counted up to this many; the last count is "as many or more".
@@ -75,7 +75,10 @@ class Vitals:
         num_images: that differ in their bytes.
         low_entropy: share of images on which the teacher is sure enough to count for the bias.
         max_entropy: what "sure enough" means, in nats.
-        none_share: share of images that look like none of the classes; None: cannot be known.
+        background_share: share of images on which a background name comes first; None: the
+            teacher was asked about none.
+        unseen_share: share of images in no view of which the teacher is sure of a class; None:
+            too few names to tell.
         sure: what the teacher gives a class on average where it is sure.
         agreement: F1 of the student's labels against those it learned from, over the classes that
             have a threshold; None without any.
@@ -97,7 +100,8 @@ class Vitals:
     num_images: int
     low_entropy: float
     max_entropy: float
-    none_share: float | None
+    background_share: float | None
+    unseen_share: float | None
     sure: float
     agreement: float | None
     labels_per_image: list[int]
@@ -118,15 +122,14 @@ def take_vitals(evidence: Evidence, views: Callable[[], Iterable[Views]]) -> Vit
     """All figures of a job; `views` gives its local views, a shard in memory at a time."""
     fired, positive = evidence.fired, evidence.positive
     sure = usual_certainty(evidence)
-    none = looks_like_none(evidence, sure)
-    is_sure = evidence.whole.entropy <= evidence.max_entropy
     overall, by_class = agreement(fired, positive, evidence.thresholds)
     return Vitals(
         names=tuple(evidence.names),
         num_images=evidence.num_images,
-        low_entropy=is_sure.double().mean().item(),
+        low_entropy=(evidence.whole.entropy <= evidence.max_entropy).double().mean().item(),
         max_entropy=evidence.max_entropy,
-        none_share=None if none is None else none.double().mean().item(),
+        background_share=_share(evidence.whole.is_background),
+        unseen_share=_share(unseen(evidence, sure)),
         sure=sure,
         agreement=_known(overall),
         labels_per_image=labels_per_image(fired).tolist(),
@@ -153,15 +156,25 @@ def usual_certainty(evidence: Evidence) -> float:
     return found.median().item() if len(found) else 1.0
 
 
-def looks_like_none(evidence: Evidence, sure: float) -> Tensor | None:
-    """(N,) bool: the teacher sees none of the classes; None where that cannot be known.
+def unseen(evidence: Evidence, sure: float) -> Tensor | None:
+    """(N,) bool: the teacher is `sure` of no class in any view, whole or local.
 
-    With `ENOUGH_NAMES` names in the softmax: it is `sure` of no class in any view, whole or local.
-    With fewer names crops tell nothing; then a background name comes first on the whole image.
+    None where the softmax has fewer than `ENOUGH_NAMES` names: then it is sure of every crop.
     """
     if len(evidence.text) < ENOUGH_NAMES:
-        return evidence.whole.is_background
+        return None
     return (evidence.best_probs < sure).all(dim=1)
+
+
+def looks_like_none(evidence: Evidence) -> Tensor | None:
+    """(N,) bool: the teacher sees none of the classes, by all that is known; None: nothing is.
+
+    A background name comes first on the whole image, and the teacher is sure of no class in any
+    view.
+    """
+    signs = evidence.whole.is_background, unseen(evidence, usual_certainty(evidence))
+    known = [sign for sign in signs if sign is not None]
+    return torch.stack(known).all(dim=0) if known else None
 
 
 def histograms(scores: Tensor) -> Tensor:
@@ -258,6 +271,10 @@ def _top_pairs(closeness: Tensor) -> list[tuple[int, int]]:
     places = above.nonzero()
     order = closeness[above].argsort(descending=True, stable=True)[:MOST_PAIRS]
     return [(a, b) for a, b in places[order].tolist()]
+
+
+def _share(images: Tensor | None) -> float | None:
+    return None if images is None else images.double().mean().item()
 
 
 def _known(value: float) -> float | None:

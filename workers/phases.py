@@ -38,6 +38,7 @@ from workers.jobs import Claim, Lane, Phase
 from workers.outcomes import write_success
 from workers.register import register
 from workers.render import render_cam
+from workers.report import report, shown_images
 from workers.units import (
     EMBED_FIELDS,
     Finished,
@@ -142,9 +143,12 @@ def plan_of(config: DistillConfig, num_images: int, shard_images: int) -> list[P
         for name, units, chained, cost, passes in rows
         if units
     ]
-    checked = checked_images(num_images)  # weights are per image of the job, like those above
-    weight = COST_PASS * checked / max(num_images, 1)
-    return [*method, Phase("export", Lane.IO, weight=weight, items=checked)]
+    # A weight is the cost of one image of the dataset: these look at a few of them.
+    few = [("export", checked_images(num_images)), ("report", shown_images(num_images))]
+    return method + [
+        Phase(name, Lane.IO, weight=COST_PASS * looked_at / max(num_images, 1), items=looked_at)
+        for name, looked_at in few
+    ]
 
 
 def register_images(claim: Claim, bench: Workbench, on_files: OnBatch) -> Finished:
@@ -201,6 +205,7 @@ def check(unit: JobUnit) -> Finished:
         plan=plan_of(unit.config, len(unit.files), shard_images),
         facts={
             "fingerprint": {**unit.fingerprint, "teacher": unit.teacher.digest},
+            "logit_scale": unit.teacher.logit_scale,
             "student_start": digest_of_tensors(training.weights()),
             "class_order": unit.class_order,
             "shard_images": shard_images,
@@ -276,6 +281,8 @@ def debias(unit: JobUnit) -> Finished:
             },
             staging / "names.safetensors",
         )
+        reference = distill.encode_reference(unit.teacher, unit.classes, names, unit.config)
+        save_file({"features": reference}, staging / "reference.safetensors")
 
     texts = [[c.name, class_texts(c, unit.config.templates)] for c in unit.classes]
     name = unit.produce(f"debias-{unit.digest(parents, texts, fields=DEBIAS_FIELDS)}", make)
@@ -402,6 +409,7 @@ METHOD: dict[str, Callable[[JobUnit], Finished]] = {
     "train": train,
     "score": score,
     "export": export,
+    "report": report,
 }
 
 

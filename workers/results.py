@@ -95,14 +95,10 @@ def open_job(folder: DataFolder, job_id: str) -> JobResults:
     Raises:
         JobUnreadable: it cannot be read.
     """
-    own = folder.job(job_id)
-    if not job_id.startswith("job_") or "/" in job_id or not (own / "request.json").exists():
-        raise _no_job(folder, job_id)
-    request = read_json(own / "request.json")["request"]
-    result = _result(own / "result.json", job_id)
+    request, result = read_finished(folder, job_id)
     names = [spec["name"] for spec in request["classes"]]
     order: list[int] = result["facts"]["class_order"]
-    rows = list(iter_manifest(own / MANIFEST, ["path", "content"]))
+    rows = list(iter_manifest(folder.job(job_id) / MANIFEST, ["path", "content"]))
     return JobResults(
         job_id=job_id,
         classes=tuple(names),
@@ -112,6 +108,19 @@ def open_job(folder: DataFolder, job_id: str) -> JobResults:
         columns=tuple(order.index(position) for position in range(len(names))),
         folder=folder,
     )
+
+
+def read_finished(folder: DataFolder, job_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a job was asked for, and what came of it: `facts` and `outputs`.
+
+    Raises:
+        JobUnreadable: there is no such job, or it has not succeeded.
+    """
+    own = folder.job(job_id)
+    if not job_id.startswith("job_") or "/" in job_id or not (own / "request.json").exists():
+        raise _no_job(folder, job_id)
+    request: dict[str, Any] = read_json(own / "request.json")["request"]
+    return request, _result(own / "result.json", job_id)
 
 
 def _result(path: Any, job_id: str) -> dict[str, Any]:

@@ -96,7 +96,8 @@ def test_a_folder_becomes_labels_and_a_student_with_a_service_of_its_own(run, sc
     assert (one.out / "student.safetensors").stat().st_size > 1_000_000
     onnx.checker.check_model(one.out / "student.onnx")
     assert (one.out / "model-card.md").read_text().startswith("# Model card\n")
-    files = ("student.safetensors", "student.onnx", "model-card.md")
+    assert (one.out / "report.html").read_text().startswith("<!doctype html>")
+    files = ("student.safetensors", "student.onnx", "model-card.md", "report.html")
     assert all(name in one.text for name in (*WANTED, "threshold", *files))
     assert "Traceback" not in one.text
     assert_predicts_the_same(one, scenes, rows)

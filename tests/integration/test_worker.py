@@ -18,7 +18,7 @@ from models.data import ImageFiles, view_batches
 from models.metrics import mean_average_precision
 from models.onnx_export import OnnxStudent, check_difference
 from models.teacher import Teacher
-from workers import export, phases, units
+from workers import export, phases, report, units
 from workers.evaluation import evaluate_job
 from workers.files import (
     DataFolder,
@@ -106,10 +106,11 @@ class Service:
         return self.store.get(job_id)
 
     def published(self, job_id: str) -> dict[str, bytes]:
-        """The bytes of every file that the job's record names."""
+        """The bytes of every file that the job's record names, but for the report of this job."""
         files = {}
         for (phase, unit), name in self.store.outputs(job_id).items():
-            for path in self.folder.phase(name).iterdir() if name else ():
+            is_shared = name and phase != "report"
+            for path in self.folder.phase(name).iterdir() if is_shared else ():
                 files[f"{phase}/{unit}/{path.name}"] = path.read_bytes()
         return files
 
@@ -125,6 +126,7 @@ class Calm:
     outputs: dict[tuple[str, int], str]
     published: dict[str, bytes]
     folder: DataFolder
+    scenes: Path
 
     def output(self, phase: str) -> Path:
         return self.folder.phase(self.outputs[phase, 0])
@@ -147,6 +149,7 @@ def calm(valkey_server: str, tmp_path_factory: pytest.TempPathFactory, scenes: P
             outputs=service.store.outputs(job_id),
             published=service.published(job_id),
             folder=service.folder,
+            scenes=scenes,
         )
 
 
@@ -157,9 +160,10 @@ def service(store: Store, tmp_path: Path, scenes: Path) -> Service:
 
 @pytest.fixture
 def trained(service: Service, calm: Calm) -> Service:
-    """A service that finds all of a job but its exports done."""
+    """A service that finds all of a job but its exports and its report done."""
     shutil.copytree(calm.folder.phases, service.folder.phases, dirs_exist_ok=True)
-    shutil.rmtree(service.folder.phase(calm.outputs["export", 0]))
+    for phase in ("export", "report"):
+        shutil.rmtree(service.folder.phase(calm.outputs[phase, 0]))
     return service
 
 
@@ -216,7 +220,8 @@ def test_the_model_card_says_where_the_student_comes_from(calm: Calm) -> None:
     assert card["config"] == calm.job.request["config"]
     assert (card["metrics"], card["thresholds"]["version"]) == (None, 1)
     assert "no true label" in card["thresholds"]["meaning"]
-    assert card["warnings"] == facts["warnings"]
+    # The report comes after the card, with warnings of its own.
+    assert card["warnings"] == facts["warnings"][: len(card["warnings"])]
     assert card["onnx"] == facts["onnx"]
 
 
@@ -276,7 +281,82 @@ def test_the_last_attempt_at_an_export_leaves_the_onnx_file_out(trained: Service
 
     assert job.status is Status.SUCCEEDED
     assert "worker was lost" in job.facts["onnx"]["reason"]
-    assert job.facts["warnings"][-1]["code"] == "onnx_not_exported"
+    assert "onnx_not_exported" in {warning["code"] for warning in job.facts["warnings"]}
+
+
+def test_a_job_ends_with_its_report(calm: Calm) -> None:
+    assert {path.name for path in calm.output("report").iterdir()} == {
+        *("report.html", "health.json", "policy.txt", "MANIFEST.json")
+    }
+    health = read_json(calm.output("report") / "health.json")
+    assert health["job_id"] == calm.job.id
+    assert health["images"] == {"files": IMAGES, "distinct": IMAGES}
+    assert [entry["name"] for entry in health["classes"]] == list(CLASSES[:4])
+    assert calm.job.id in (calm.output("report") / "report.html").read_text()
+
+
+def test_severe_findings_are_warnings_of_the_job_once(calm: Calm) -> None:
+    health = read_json(calm.output("report") / "health.json")
+    severe = {f["code"] for f in health["findings"] if f["severity"] == "warning"}
+    codes = [warning["code"] for warning in calm.job.facts["warnings"]]
+
+    # Ten images are too few for thresholds: phase score has warned of what never fires.
+    assert "never_fires" in severe
+    assert "no_threshold" in codes
+    assert sorted(codes) == sorted({*codes, *(severe - {"never_fires"})})
+
+
+def test_a_report_that_cannot_be_made_is_a_warning(trained: Service) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "build", lambda *_, **__: 1 // 0)
+        job = trained.finish(trained.submit())
+
+    assert job.status is Status.SUCCEEDED
+    assert job.progress.percent == 100
+    (warning,) = [w for w in job.facts["warnings"] if w["code"] == "report_failed"]
+    assert "ZeroDivisionError" in warning["message"]
+    assert trained.store.outputs(job.id)["report", 0] == ""
+    kept = read_json(trained.folder.job(job.id) / "result.json")
+    assert kept["facts"]["warnings"] == job.facts["warnings"]
+
+
+def test_a_report_that_takes_its_worker_down_is_given_up(trained: Service) -> None:
+    job_id = trained.submit()
+    trained.worker().run_until_empty()
+    claim = trained.store.claim(Lane.IO, worker="io", nonce="export")
+    assert claim is not None
+    trained.worker(Lane.IO).run(claim)
+    for attempt in (1, 2):
+        claim = trained.store.claim(Lane.IO, worker="lost", nonce=f"n{attempt}")
+        assert claim is not None
+        assert claim.phase == "report"
+        trained.store.release("lost")
+        trained.store.requeue(claim.unit_id, claim.nonce)
+
+    job = trained.finish(job_id)
+
+    assert job.status is Status.SUCCEEDED
+    (warning,) = [w for w in job.facts["warnings"] if w["code"] == "report_failed"]
+    assert "its worker was lost in each of 2 attempts" in warning["message"]
+
+
+def test_a_report_is_made_of_images_that_are_gone(store: Store, tmp_path: Path, calm: Calm) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(calm.scenes, own)
+    service = Service(store, tmp_path / "data", own)
+    shutil.copytree(calm.folder.phases, service.folder.phases, dirs_exist_ok=True)
+    shutil.rmtree(service.folder.phase(calm.outputs["report", 0]))
+    job_id = service.submit()
+    service.worker().run_until_empty()
+    shutil.rmtree(own)
+
+    job = service.finish(job_id)
+
+    assert job.status is Status.SUCCEEDED
+    assert "report_failed" not in {warning["code"] for warning in job.facts["warnings"]}
+    page = service.folder.phase(store.outputs(job_id)["report", 0]) / "report.html"
+    assert "data:image" not in page.read_text()
+    assert "gone" in page.read_text()
 
 
 def test_every_stage_has_a_row_for_every_image(calm: Calm) -> None:
@@ -365,7 +445,13 @@ def test_the_same_job_again_reuses_every_phase(service: Service) -> None:
     second = service.submit()
     service.finish(second)
 
-    assert service.store.outputs(first) == service.store.outputs(second)
+    assert shared(service, first) == shared(service, second)
+
+
+def shared(service: Service, job_id: str) -> dict[tuple[str, int], str]:
+    """Outputs that another job may use too: all but the report, which is about one job."""
+    outputs = service.store.outputs(job_id)
+    return {key: name for key, name in outputs.items() if key != ("report", 0)}
 
 
 def test_another_alpha_reuses_the_warm_up_and_the_local_views(service: Service) -> None:
@@ -377,7 +463,7 @@ def test_another_alpha_reuses_the_warm_up_and_the_local_views(service: Service) 
 
     changed = {phase for (phase, unit), name in after.items() if before[phase, unit] != name}
 
-    assert changed == {"update", "train", "score", "export"}
+    assert changed == {"update", "train", "score", "export", "report"}
 
 
 def test_the_order_of_the_classes_gives_the_same_files(service: Service) -> None:
@@ -386,14 +472,16 @@ def test_the_order_of_the_classes_gives_the_same_files(service: Service) -> None
     second = service.submit(CLASSES[:4][::-1])
     service.finish(second)
 
-    assert service.store.outputs(first) == service.store.outputs(second)
+    assert shared(service, first) == shared(service, second)
     assert (
         service.store.get(second).facts["class_order"]
         != service.store.get(first).facts["class_order"]
     )
 
 
-@pytest.mark.parametrize("phase", ["embed", "warm_up", "localize", "train", "score", "export"])
+@pytest.mark.parametrize(
+    "phase", ["embed", "warm_up", "localize", "train", "score", "export", "report"]
+)
 def test_a_unit_that_was_stopped_is_done_again_to_the_same_bytes(
     calm: Calm, service: Service, phase: str
 ) -> None:

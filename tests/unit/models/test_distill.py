@@ -226,3 +226,30 @@ def test_what_comes_out_lies_in_the_unit_interval(files: ImageFiles) -> None:
         assert stage.min() >= 0
         assert stage.max() <= 1
     assert phases == ["embed", "debias", "warm_up", "localize", "update", "train", "score"]
+
+
+def test_a_report_asks_about_background_names_that_the_teacher_knows(teacher: Teacher) -> None:
+    names = distill.encode_names(teacher, NAMES, TINY)
+
+    reference = distill.encode_reference(teacher, NAMES, names, TINY)
+
+    # The bundled teacher knows what is drawn: tree, sky, street and so on, but no person.
+    tree = teacher.encode_classes([ClassPrompt("tree")], TINY.templates)
+    assert torch.allclose(reference[0], tree[0], atol=1e-6)
+    assert 0 < len(reference) < distill.REFERENCE_NAMES
+
+
+def test_a_report_asks_about_nothing_where_the_softmax_has_background_names(
+    teacher: Teacher,
+) -> None:
+    names = distill.encode_names(teacher, NAMES, TINY)
+    filled = replace(names, num_classes=len(NAMES) - 1)
+
+    assert len(distill.encode_reference(teacher, NAMES, filled, TINY)) == 0
+
+
+def test_a_report_asks_about_nothing_that_the_teacher_does_not_know(teacher: Teacher) -> None:
+    names = distill.encode_names(teacher, NAMES, TINY)
+    foreign = replace(TINY, templates=("ein Foto von {}",))
+
+    assert len(distill.encode_reference(teacher, NAMES, names, foreign)) == 0

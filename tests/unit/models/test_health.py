@@ -14,7 +14,8 @@ CLEAN = Vitals(
     num_images=1000,
     low_entropy=0.9,
     max_entropy=2.0,
-    none_share=0.1,
+    background_share=0.15,
+    unseen_share=0.2,
     sure=0.7,
     agreement=0.9,
     labels_per_image=[50, 700, 250, *[0] * 8],
@@ -114,6 +115,7 @@ def test_a_class_that_fires_but_is_never_seen_for_sure_is_named():
     assert (finding.code, finding.classes) == ("hardly_seen", ("cat",))
     assert all(figure in finding.message for figure in ("320", "4 of 1,000"))
     assert found(sightings=[5, 350, 250]) == []
+    assert found(sightings=[4, 350, 250], fired=[40, 380, 250]) == []  # a tenth of them
 
 
 def test_in_large_sets_a_class_must_be_seen_in_a_thousandth_of_the_images():
@@ -141,16 +143,28 @@ def test_a_class_is_over_predicted_if_it_comes_first_far_more_often_than_its_sha
     assert all(finding.classes == ("n0",) for finding in told)
 
 
-def test_many_images_of_none_of_the_classes_are_told_with_their_share():
-    finding = the_one(none_share=0.3)
+def test_many_images_of_none_of_the_classes_are_told_with_their_shares():
+    finding = the_one(background_share=0.22, unseen_share=0.27)
 
     assert (finding.code, finding.severity) == ("none_of_the_classes", Severity.WARNING)
-    assert "30 %" in finding.message
-    assert found(none_share=0.23) == []
+    assert "22 %" in finding.message
+    assert "27 %" in finding.message
+
+
+@pytest.mark.parametrize(("background", "unseen"), [(0.9, 0.21), (0.17, 0.9)])
+def test_one_sign_of_none_of_the_classes_is_not_enough(background, unseen):
+    assert found(background_share=background, unseen_share=unseen) == []
+
+
+@pytest.mark.parametrize(("background", "unseen"), [(0.18, None), (None, 0.22)])
+def test_a_sign_that_is_not_known_is_not_waited_for(background, unseen):
+    finding = the_one(background_share=background, unseen_share=unseen)
+
+    assert finding.code == "none_of_the_classes"
 
 
 def test_what_cannot_be_known_is_said_and_is_no_warning():
-    finding = the_one(none_share=None)
+    finding = the_one(background_share=None, unseen_share=None)
 
     assert (finding.code, finding.severity) == ("none_unknown", Severity.NOTE)
 
@@ -183,7 +197,9 @@ def test_a_bias_of_few_images_is_noted_and_one_of_none_is_told_elsewhere():
 
 
 def test_warnings_come_first():
-    severities = [f.severity for f in found(bias_images=[4, 300, 2], none_share=0.5)]
+    severities = [
+        f.severity for f in found(bias_images=[4, 300, 2], background_share=0.5, unseen_share=0.5)
+    ]
 
     assert severities == [Severity.WARNING, Severity.NOTE]
 
@@ -217,7 +233,9 @@ def test_every_limit_is_used(limit):
             return getattr(LIMITS, name)
 
     limits = Asked()
-    told = replace(CLEAN, pairs=[Pair(0, 2, 0.9, 16, 0.4)], sightings=[0, 0, 0], none_share=0.9)
+    told = replace(
+        CLEAN, pairs=[Pair(0, 2, 0.9, 16, 0.4)], sightings=[0, 0, 0], background_share=0.9
+    )
 
     for rule in RULES:
         list(rule(told, limits))
@@ -226,7 +244,9 @@ def test_every_limit_is_used(limit):
 
 
 def test_findings_are_json_with_a_sentence_and_an_advice():
-    for finding in found(fired=[0, 1000, 0], none_share=0.5, sightings=[0, 0, 0]):
+    for finding in found(
+        fired=[0, 1000, 0], unseen_share=None, background_share=0.5, sightings=[0, 0, 0]
+    ):
         told = json.loads(json.dumps(finding.to_dict()))
         assert told["severity"] in {"warning", "note"}
         assert told["message"]

@@ -20,6 +20,7 @@ from models.vitals import (
     looks_like_none,
     take_vitals,
     together,
+    unseen,
     usual_certainty,
 )
 
@@ -50,7 +51,8 @@ def test_the_figures_of_four_images_by_hand():
 
     assert vitals.num_images == 4
     assert vitals.low_entropy == 0.75  # all but 0.7
-    assert vitals.none_share is None  # two names, and no other was asked about
+    assert vitals.unseen_share is None  # two names
+    assert vitals.background_share is None  # and no other was asked about
     assert vitals.first_shares == [0.75, 0.25]
     assert vitals.sure == pytest.approx(0.75)  # the lower of two medians
     assert vitals.sightings == [1, 2]  # 0.9 for cat; 0.8 and, in a crop, 0.9 for dog
@@ -90,23 +92,31 @@ def test_two_classes_share_no_region_where_neither_has_views():
     assert (pair.overlap, pair.images, pair.region) == (1, 4, None)
 
 
-@pytest.mark.parametrize(("probs", "looks_so"), [(0.7, True), (0.75, False), (0.9, False)])
-def test_an_image_looks_like_none_if_the_teacher_is_sure_of_nothing_in_any_view(probs, looks_so):
+@pytest.mark.parametrize(("prob", "is_unseen"), [(0.7, True), (0.75, False), (0.9, False)])
+def test_an_image_is_unseen_if_the_teacher_is_sure_of_nothing_in_any_view(prob, is_unseen):
     evidence = replace(
         EVIDENCE,
         text=text_of(20),
         global_probs=torch.tensor([[0.1, 0.1]]),
-        local_probs=torch.tensor([[probs, 0.2]]),
+        local_probs=torch.tensor([[prob, 0.2]]),
     )
 
-    assert looks_like_none(evidence, 0.75).tolist() == [looks_so]
+    assert unseen(evidence, 0.75).tolist() == [is_unseen]
 
 
-def test_with_few_names_the_background_on_the_whole_image_decides():
-    is_background = torch.tensor([False, True, False, False])
-    evidence = replace(EVIDENCE, whole=replace(EVIDENCE.whole, is_background=is_background))
+def test_with_few_names_a_crop_tells_nothing():
+    assert unseen(EVIDENCE, 0.75) is None
 
-    assert looks_like_none(evidence, 0.75).tolist() == is_background.tolist()
+
+def test_an_image_looks_like_none_by_all_signs_that_are_known():
+    background = replace(EVIDENCE.whole, is_background=torch.tensor([False, True, True, True]))
+    of_two_names = replace(EVIDENCE, whole=background)
+    of_many_names = replace(of_two_names, text=text_of(20))
+
+    assert looks_like_none(EVIDENCE) is None
+    assert looks_like_none(of_two_names).tolist() == [False, True, True, True]
+    # The teacher is sure from 0.75 on: 0.9, 0.8, then 0.9 in a crop, and only 0.6.
+    assert looks_like_none(of_many_names).tolist() == [False, False, False, True]
 
 
 def test_classes_that_were_never_sure_do_not_count_for_the_usual_certainty():
