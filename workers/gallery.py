@@ -176,9 +176,14 @@ class Gallery:
     def _classes_to_tell(self, position: int) -> list[int]:
         """The image's labels, what it was taught, and the classes nearest to being labels."""
         evidence, row = self._evidence, slice(position, position + 1)
-        scores = centred(evidence.scores[row], evidence.thresholds)[0].tolist()
+        scores = evidence.scores[position].tolist()
+        nearness = centred(evidence.scores[row], evidence.thresholds)[0].tolist()
         taught = evidence.positive[position].tolist()
-        keys = [(s < 0.5, not t, -s) for s, t in zip(scores, taught, strict=True)]
+        # The score itself decides among classes without a threshold.
+        keys = [
+            (near < 0.5, not was_taught, -near, -score)
+            for near, was_taught, score in zip(nearness, taught, scores, strict=True)
+        ]
         return sorted(range(len(keys)), key=keys.__getitem__)[:MOST_CLASSES]
 
     def _read(self, position: int) -> bytes | None:

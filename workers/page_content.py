@@ -13,7 +13,7 @@ from workers.gallery import Picture
 
 #: What the stages of an evaluation are called, in the order in which a job makes them.
 STAGES = {
-    "global": "Teacher, whole image",
+    "global": "Teacher",
     "debiased": "Debiased",
     "local": "Local views",
     "pseudo": "Pseudo-labels",
@@ -25,6 +25,10 @@ MOST_BARS = 40
 CAVEAT = (
     "Nobody has told this job what its images really show. The figures here say what looks odd; "
     "how many labels are right can only be measured against true labels."
+)
+CAVEAT_EVALUATED = (
+    "These were found without the true labels that were given: what those say stands in the "
+    "evaluation."
 )
 TRAINING = (
     "Loss and training mAP by epoch. Both are measured against the labels that the student learned "
@@ -80,9 +84,9 @@ def content(told: Told) -> dict[str, Any]:
         "lead": told.lead,
         "tiles": _tiles(told),
         "warnings": warnings,
-        "verdict": _verdict(warnings),
+        "verdict": _verdict(warnings, len(told.findings)),
         "findings": told.findings,
-        "caveat": CAVEAT,
+        "caveat": CAVEAT_EVALUATED if told.evaluation else CAVEAT,
         "label_counts": _label_counts(vitals),
         "training": TRAINING,
         "curves": _curves(told),
@@ -101,10 +105,10 @@ def content(told: Told) -> dict[str, Any]:
     }
 
 
-def _verdict(warnings: int) -> str:
-    if not warnings:
-        return "Nothing unusual was found."
-    return f"{_counted(warnings, 'thing')} should be looked at."
+def _verdict(warnings: int, findings: int) -> str:
+    if warnings:
+        return f"{_counted(warnings, 'thing')} should be looked at."
+    return "Nothing to worry about; a note below." if findings else "Nothing unusual was found."
 
 
 def _tiles(told: Told) -> list[dict[str, str]]:

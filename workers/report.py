@@ -118,7 +118,7 @@ def build(
             gallery=_gallery(files, evidence, on_image),
             settings=_settings(files),
             lead=_lead(files),
-            footer=f"Written by ccd-service {code_version()}, without any true label.",
+            footer=f"Written by ccd-service {code_version()}.",
             class_order=files.class_order,
             evaluation=evaluation,
         )

@@ -37,7 +37,7 @@ class Page(HTMLParser):
 
     def __init__(self, page):
         super().__init__()
-        self.elements, self.texts, self._open = [], [], []
+        self.elements, self.texts, self.names, self._open = [], [], [], []
         self.feed(page)
 
     def handle_starttag(self, tag, attrs):
@@ -45,6 +45,8 @@ class Page(HTMLParser):
         self._open.append(tag)
 
     def handle_data(self, data):
+        if self.elements and self.elements[-1] == ("span", {"class": "name"}) and data.strip():
+            self.names.append(data)
         if self._open and self._open[-1] not in {"style", "script"}:
             self.texts.append(data.strip())
 
@@ -139,6 +141,21 @@ def test_thresholds_in_force_decide_what_is_a_label(tmp_path):
 
     assert [entry["labelled"] for entry in health["classes"]] == [0, 0, 0]
     assert health["labels_per_image"][0] == COUNT
+
+
+def test_an_image_tells_the_classes_that_are_there_first(tmp_path):
+    data = DataFolder(tmp_path / "data")
+    scores = torch.tensor([[0.1, 0.6, 0.9, 0.3, 0.2, 0.4]])
+    teacher = torch.tensor([[0.0, 0.9, 0.9, 0.8, 0.0, 0.0]])
+    names = ["e", "b", "a", "c", "f", "d"]
+    write_job(
+        data, made_up(tmp_path, classes=names, count=1, scores=scores, teacher=teacher), QUICK
+    )
+
+    page = Page(build(JobFiles.of_finished(data, JOB)).page)
+
+    # Labels by score, then what was only taught, then the nearest to its threshold of 0.5.
+    assert page.names == ["a", "b", "c", "d", "f"]
 
 
 def test_images_that_are_gone_leave_their_figures(tmp_path):
