@@ -17,6 +17,7 @@ STALL_SECONDS = {
     "train": 1800.0,  # as warm_up
     "score": 1800.0,  # after its last batch a threshold is searched for every class
     "export": 1800.0,  # the ONNX file is built before the first image is compared
+    "report": 3600.0,  # pairs of classes are counted over all images before the first picture
     "predict": 900.0,  # as embed
     "evaluate": 3600.0,  # reports once a stage, each of which sorts all images for every class
     "cam": 900.0,  # one image

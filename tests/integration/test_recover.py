@@ -158,12 +158,12 @@ def test_an_emptied_redis_serves_what_it_served_before(
         work(store, settings)
         assert client.get(f"/v1/jobs/{waiting}").json()["status"] == "succeeded"
         assert label_bytes(client, waiting) == labels
-        # All but its own card was there.
+        # All but its own card and its own report, which names the job, was there.
         assert {
             path.name.partition("-")[0]
             for path in folder.phases.iterdir()
             if made.get(path.name) != path.stat().st_mtime_ns
-        } <= {"export"}
+        } <= {"export", "report"}
 
 
 def assert_same(before, after):
