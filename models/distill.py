@@ -27,7 +27,7 @@ from models.prompts import BACKGROUND_NAMES, ClassPrompt, background_classes, ca
 from models.random import permutation, uniform
 from models.student import Student, build_student
 from models.teacher import Teacher, load_teacher
-from models.thresholds import best_f1_thresholds
+from models.thresholds import POSITIVE_LABEL, best_f1_thresholds
 from models.training import Training
 from models.views import box_in_pixels, cam_boxes, class_threshold
 
@@ -35,10 +35,6 @@ from models.views import box_in_pixels, cam_boxes, class_threshold
 #: image, and 4,096 images place it within 1 % of its rank while a second pass over a million is
 #: saved.
 THRESHOLD_SAMPLE = 4096
-
-#: A pseudo-label from which on a class is taken to be there when thresholds are found. Our choice:
-#: labels of 1 are only the most salient objects, docs/method.md 15.
-POSITIVE_LABEL = 0.5
 
 #: Background names that a report asks about where the softmax has none. Our choice: as many as fill
 #: a list without classes.

@@ -9,10 +9,7 @@ import torch
 from torch import Tensor
 
 from models.debias import Bias, entropy
-from models.thresholds import apply_thresholds
-
-#: A pseudo-label from which on the teacher is taken to say "there": as where thresholds are found.
-POSITIVE_LABEL = 0.5
+from models.thresholds import POSITIVE_LABEL, apply_thresholds
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,10 @@ from torch import Tensor
 
 from models.metrics import Ranking, judged_columns, rank
 
+#: A pseudo-label from which on a class is taken to be there. Our choice: labels of 1 are only the
+#: most salient objects, docs/method.md 15.
+POSITIVE_LABEL = 0.5
+
 
 def best_f1_thresholds(
     scores: Tensor, targets: Tensor, min_positives: int = 5, ignored: Tensor | None = None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from models.data import ImageChanged
@@ -98,6 +99,19 @@ class Picture:
     seen: list[Seen]
 
 
+@dataclass(frozen=True)
+class _Image:
+    """What is kept of an image that was decoded.
+
+    Attributes:
+        view: (3, side, side) uint8, squashed for the student.
+        uri: a small JPEG as a `data:` URI.
+    """
+
+    view: Tensor
+    uri: str
+
+
 class Gallery:
     """Makes pictures of a job's images; the student runs on those alone."""
 
@@ -114,11 +128,11 @@ class Gallery:
         pictures: dict[int, Picture] = {}
         for start in range(0, len(positions), LOOK_BATCH):
             batch = positions[start : start + LOOK_BATCH]
-            contents = {position: self._read(position) for position in batch}
-            cams = self._look({p: content for p, content in contents.items() if content})
+            images = {position: self._open(position) for position in batch}
+            cams = self._look({p: image.view for p, image in images.items() if image})
             for position in batch:
                 pictures[position] = self._picture(
-                    position, rows[position], views[position], contents[position], cams
+                    position, rows[position], views[position], images[position], cams
                 )
             on_picture(len(pictures))
         return pictures
@@ -128,7 +142,7 @@ class Gallery:
         position: int,
         row: Mapping[str, Any],
         views: Sequence[LocalView],
-        content: bytes | None,
+        image: _Image | None,
         cams: Mapping[int, Tensor],
     ) -> Picture:
         size = row["width"], row["height"]
@@ -139,7 +153,7 @@ class Gallery:
             path=row["path"],
             width=size[0],
             height=size[1],
-            data=_data_uri(content) if content else None,
+            data=image.uri if image else None,
             seen=[
                 self._seen(
                     position,
@@ -186,23 +200,26 @@ class Gallery:
         ]
         return sorted(range(len(keys)), key=keys.__getitem__)[:MOST_CLASSES]
 
-    def _read(self, position: int) -> bytes | None:
-        """The bytes of an image; None where its file is gone or no longer the same."""
+    def _open(self, position: int) -> _Image | None:
+        """An image, decoded once; None where its file is gone or no longer the same."""
         files = self._files.files
         try:
-            return files.read(position) if files is not None else None
+            content = files.read(position) if files is not None else None
         except ImageChanged:
             return None
+        if content is None:
+            return None
+        upright = decode(content)
+        view = to_tensor(resize(upright, self._student.header["config"]["cam_size"]))
+        return _Image(view, _data_uri(upright))
 
     @torch.inference_mode()
-    def _look(self, contents: Mapping[int, bytes]) -> dict[int, Tensor]:
+    def _look(self, views: Mapping[int, Tensor]) -> dict[int, Tensor]:
         """(C, h, w) activations of each image, at the size at which boxes were looked for."""
-        if not contents:
+        if not views:
             return {}
-        side = self._student.header["config"]["cam_size"]
-        squashed = [to_tensor(resize(decode(c, target=side), side)) for c in contents.values()]
-        cams = self._student.cams(self._student.prepare(torch.stack(squashed)))
-        return dict(zip(contents, cams, strict=True))
+        cams = self._student.cams(self._student.prepare(torch.stack(list(views.values()))))
+        return dict(zip(views, cams, strict=True))
 
 
 def _grid(cam: Tensor) -> Grid:
@@ -211,9 +228,8 @@ def _grid(cam: Tensor) -> Grid:
     return Grid(levels.shape[1], base64.b64encode(levels.numpy().tobytes()).decode())
 
 
-def _data_uri(content: bytes) -> str:
-    """A small JPEG of an image as a `data:` URI."""
-    picture = decode(content, target=PICTURE_SIDE // 2)
+def _data_uri(picture: Image.Image) -> str:
+    """A small JPEG of an upright image as a `data:` URI; makes the image small."""
     picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE), RESIZE)
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=PICTURE_QUALITY, optimize=True)

@@ -12,7 +12,7 @@ import structlog
 from models.evidence import Evidence
 from models.health import Finding, Severity, findings
 from models.samples import choose
-from models.vitals import Vitals, looks_like_none, take_vitals
+from models.vitals import NamePair, Pair, Vitals, looks_like_none, take_vitals
 from workers.durable import write_durably
 from workers.files import read_json, write_json
 from workers.gallery import Gallery, Picture
@@ -26,7 +26,7 @@ from workers.worker import Halted
 logger = structlog.get_logger()
 
 #: Raised when the same job would give another report.
-REPORT_VERSION = 1
+REPORT_VERSION = 2
 
 PAGE, HEALTH, POLICY = "report.html", "health.json", "policy.txt"
 
@@ -140,7 +140,9 @@ def health(files: JobFiles, vitals: Vitals, found: Sequence[Finding]) -> dict[st
             "agreement": vitals.class_agreement[i],
             "histogram": vitals.histograms[i],
         }
-        for _, i, name in sorted(zip(files.class_order, *_numbered(vitals.names), strict=True))
+        for _, i, name in sorted(
+            zip(files.class_order, range(len(vitals.names)), vitals.names, strict=True)
+        )
     ]
     return {
         "format": FORMAT,
@@ -153,14 +155,8 @@ def health(files: JobFiles, vitals: Vitals, found: Sequence[Finding]) -> dict[st
         "agreement": vitals.agreement,
         "labels_per_image": vitals.labels_per_image,
         "classes": by_class,
-        "together": [
-            {"classes": [vitals.names[pair.a], vitals.names[pair.b]], **_rest(asdict(pair))}
-            for pair in vitals.pairs
-        ],
-        "nearest_names": [
-            {"classes": [vitals.names[pair.a], vitals.names[pair.b]], **_rest(asdict(pair))}
-            for pair in vitals.name_pairs
-        ],
+        "together": [_pair_of(pair, vitals.names) for pair in vitals.pairs],
+        "nearest_names": [_pair_of(pair, vitals.names) for pair in vitals.name_pairs],
         "findings": [finding.to_dict() for finding in found],
     }
 
@@ -249,9 +245,7 @@ def _settings(files: JobFiles) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value is not None}
 
 
-def _numbered(names: Sequence[str]) -> tuple[range, Sequence[str]]:
-    return range(len(names)), names
-
-
-def _rest(pair: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in pair.items() if key not in {"a", "b"}}
+def _pair_of(pair: Pair | NamePair, names: Sequence[str]) -> dict[str, Any]:
+    """A pair of classes by name, with its figures."""
+    told = asdict(pair)
+    return {"classes": [names[told.pop("a")], names[told.pop("b")]], **told}
