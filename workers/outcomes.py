@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from workers.durable import make_folder
 from workers.files import DataFolder, read_json, write_json
 from workers.jobs import (
@@ -23,6 +25,8 @@ from workers.jobs import (
     unit_id,
 )
 from workers.records import read_phases, write_phases
+
+logger = structlog.get_logger()
 
 REQUEST, RESULT = "request.json", "result.json"
 #: Written once the store has accepted that a record is cancelled. It stands above a result: the
@@ -128,6 +132,21 @@ def write_end(
     write_json(own / (CANCELLED if status is Status.CANCELLED else RESULT), end)
 
 
+def try_write_end(
+    folder: DataFolder,
+    record: Record,
+    outputs: Outputs,
+    *,
+    status: Status,
+    error: JobError | None = None,
+) -> None:
+    """As `write_end`; a disk that takes nothing is logged and holds nobody up."""
+    try:
+        write_end(folder, record, outputs, status=status, error=error)
+    except OSError as reason:
+        logger.warning("result.unwritten", record=record.id, error=str(reason))
+
+
 def write_success(
     folder: DataFolder,
     record: Record,
@@ -143,8 +162,14 @@ def write_success(
 
 
 def write_failure(folder: DataFolder, record: Record, outputs: Outputs) -> None:
-    """The end of a record that has failed in the store."""
-    write_end(folder, record, outputs, status=Status.FAILED, error=record.error)
+    """The end of a record that has failed in the store; a full disk holds nobody up."""
+    try_write_end(folder, record, outputs, status=Status.FAILED, error=record.error)
+
+
+def end_file(own: Path) -> Path:
+    """The file that tells how the record of a folder ended; without it, it has not."""
+    cancelled = own / CANCELLED
+    return cancelled if cancelled.exists() else own / RESULT
 
 
 def read_kept(own: Path) -> Kept:
@@ -189,9 +214,8 @@ def _created(id: str, own: Path) -> int:
 
 
 def _read_ending(own: Path) -> Ending | None:
-    path = own / CANCELLED if (own / CANCELLED).exists() else own / RESULT
     try:
-        end = read_json(path)
+        end = read_json(end_file(own))
     except FileNotFoundError:
         return None
     error = end["error"]

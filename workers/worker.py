@@ -22,7 +22,7 @@ from workers.files import DataFolder, DiskFull, is_disk_full
 from workers.halving import StillOutOfMemory, batch_of, ran_out_of_memory
 from workers.jobs import Claim, JobError, Lane, Record, Status
 from workers.log import recent_lines
-from workers.outcomes import write_end
+from workers.outcomes import try_write_end
 from workers.records import MEASURABLE_SECONDS
 from workers.settings import Settings
 from workers.signs import signs_now
@@ -255,10 +255,7 @@ class Worker:
     def _write_failure(self, record: Record, failure: JobError) -> None:
         """The outcome on disk before it is final in Redis; a full disk does not hide it."""
         outputs = self.store.outputs(record.id)
-        try:
-            write_end(self.folder, record, outputs, status=Status.FAILED, error=failure)
-        except OSError as error:
-            logger.warning("result.unwritten", error=str(error))
+        try_write_end(self.folder, record, outputs, status=Status.FAILED, error=failure)
 
     def _record(self, end: Callable[..., str], claim: Claim, **outcome: Any) -> str:
         """Tell the record how the unit ended, for as long as Redis may need to come back."""

@@ -2,10 +2,9 @@
 
 from typing import Annotated
 
-import structlog
 from fastapi import APIRouter, Header, Response
 
-from app.deps import DEFAULT_PAGE, Cursor, Limit, Services, ServicesDep
+from app.deps import DEFAULT_PAGE, Cursor, Limit, ServicesDep
 from app.errors import Problem
 from app.openapi import problems
 from app.replies import (
@@ -19,11 +18,9 @@ from app.replies import (
 )
 from app.schemas import Job, JobCreate, JobPage
 from app.submit import submit_job
-from workers.jobs import Kind, Record, Status
-from workers.outcomes import write_end
+from workers.jobs import Kind, Status
+from workers.outcomes import try_write_end
 from workers.store import IllegalMove
-
-log = structlog.get_logger()
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -110,18 +107,11 @@ def cancel_job(job_id: str, services: ServicesDep) -> Response:
     except IllegalMove as error:
         raise Problem("job_finished", f"{job_id} is {error.status} already") from error
     record = services.store.get(job_id)
-    _keep_cancelled(record, services)
+    # Should Redis lose it, the job does not come back to life; a full disk stops no cancel.
+    outputs = services.store.outputs(job_id)
+    try_write_end(services.data, record, outputs, status=Status.CANCELLED)
     return json_reply(
         job_reply(record, None),
         status=200 if status is Status.CANCELLED else 202,
         headers=retry_after(record),
     )
-
-
-def _keep_cancelled(record: Record, services: Services) -> None:
-    """Should Redis lose it, the job does not come back to life; a full disk stops no cancel."""
-    try:
-        outputs = services.store.outputs(record.id)
-        write_end(services.data, record, outputs, status=Status.CANCELLED)
-    except OSError as error:
-        log.warning("result.unwritten", record=record.id, error=str(error))

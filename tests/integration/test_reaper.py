@@ -1,13 +1,18 @@
 """The reaper against a real Valkey, on a clock of the test's own."""
 
+import errno
+import os
 import secrets
 import threading
+from functools import partial
 
 import pytest
 import redis
 from structlog.testing import capture_logs
 
+from workers.files import DataFolder
 from workers.jobs import Kind, Lane, Phase, Status
+from workers.outcomes import write_failure
 from workers.reaper import MAX_RINGS, RING_PAUSE_SECONDS, SWEEP_SECONDS, Reaper
 from workers.settings import Settings
 from workers.store import Renewal, Store
@@ -145,6 +150,36 @@ def test_a_lost_unit_is_done_by_another_worker(store, reaper, clock, heard, redi
     assert heard.rings == [(Lane.METHOD, 1)]
     assert again.attempt == 2
     assert store.get("job_1").status is Status.SUCCEEDED
+
+
+def test_a_full_disk_keeps_the_reaper_from_nothing(
+    redis_client, clock, heard, tmp_path, monkeypatch
+):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    store = Store(redis_client, max_attempts=1)
+    keep_end = partial(write_failure, DataFolder(tmp_path))
+    hands = {**heard.hands, "keep_end": keep_end}
+    reaper = Reaper(store, Settings(lease_seconds=60), **hands, clock=clock)
+    for number in (1, 2, 3):
+        submit(store, id=f"job_{number}")
+    for _ in (1, 2):
+        claim(store)
+    store.release("w")
+    reaper.run_once()
+    heard.rings.clear()
+    clock.now += SWEEP_SECONDS
+    monkeypatch.setattr("workers.outcomes.write_json", full)
+    with capture_logs() as events:
+        reaper.run_once()
+
+    statuses = [store.get(f"job_{number}").status for number in (1, 2, 3)]
+    assert statuses == [Status.FAILED, Status.FAILED, Status.QUEUED]
+    unwritten = [event["record"] for event in events if event["event"] == "result.unwritten"]
+    assert sorted(unwritten) == ["job_1", "job_2"]
+    assert heard.rings == [(Lane.METHOD, 1)]
+    assert len(heard.sweeps) == 2
 
 
 def test_two_reapers_count_a_lost_unit_once(store, reaper, clock, heard, redis_client):
