@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from workers.files import MANIFEST, DataFolder, iter_manifest, read_json
 from workers.jobs import Kind, Status
+from workers.outcomes import REQUEST, end_file
 from workers.stages import CERTAIN, CERTAIN_STAGES, STAGE_FILES, Stage, student_id_of
 from workers.thresholds import ThresholdsVersion, VersionDamaged, read_version
 
@@ -117,13 +119,13 @@ def read_finished(folder: DataFolder, job_id: str) -> tuple[dict[str, Any], dict
         JobUnreadable: there is no such job, or it has not succeeded.
     """
     own = folder.job(job_id)
-    if not job_id.startswith("job_") or "/" in job_id or not (own / "request.json").exists():
+    if not job_id.startswith("job_") or "/" in job_id or not (own / REQUEST).exists():
         raise _no_job(folder, job_id)
-    request: dict[str, Any] = read_json(own / "request.json")["request"]
-    return request, _result(own / "result.json", job_id)
+    request: dict[str, Any] = read_json(own / REQUEST)["request"]
+    return request, _result(end_file(own), job_id)
 
 
-def _result(path: Any, job_id: str) -> dict[str, Any]:
+def _result(path: Path, job_id: str) -> dict[str, Any]:
     try:
         result: dict[str, Any] = read_json(path)
     except FileNotFoundError:
@@ -133,8 +135,9 @@ def _result(path: Any, job_id: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise _damaged(job_id, path.name) from error
     if result["status"] != Status.SUCCEEDED:
-        message = result.get("error", {}).get("message", "")
-        raise JobUnreadable("job_not_succeeded", f"{job_id} is {result['status']}: {message}")
+        message = (result.get("error") or {}).get("message", "")
+        told = ": ".join(filter(None, [f"{job_id} is {result['status']}", message]))
+        raise JobUnreadable("job_not_succeeded", told)
     return result
 
 

@@ -12,6 +12,7 @@ from benchmarks.made_up import DATASET, JOB, write_job
 from tests.reports import CLASSES, COUNT, EVIL_CLASS, EVIL_FILE, QUICK, made_up
 from workers.files import DataFolder, read_json, write_json
 from workers.job_files import JobFiles
+from workers.outcomes import CANCELLED, RESULT
 from workers.page import content_policy
 from workers.report import GROUP_SIZE, GROUPS, build, shown_images
 from workers.report_command import main
@@ -289,6 +290,17 @@ def test_a_job_that_failed_has_no_report(tmp_path):
 
     with pytest.raises(JobUnreadable, match="why"):
         JobFiles.of_finished(data, JOB)
+
+
+def test_a_cancel_stands_above_the_result_that_the_last_unit_wrote(tmp_path):
+    data = DataFolder(tmp_path / "data")
+    write_job(data, made_up(tmp_path), QUICK)
+    assert read_json(data.job(JOB) / RESULT)["status"] == "succeeded"
+    write_json(data.job(JOB) / CANCELLED, {"status": "cancelled", "error": None})
+
+    with pytest.raises(JobUnreadable, match=f"^{JOB} is cancelled$") as caught:
+        JobFiles.of_finished(data, JOB)
+    assert caught.value.code == "job_not_succeeded"
 
 
 def test_views_are_those_of_their_images_whatever_shard_they_lie_in(job):
