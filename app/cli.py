@@ -266,9 +266,10 @@ def report(
 ) -> NoReturn:
     """Write the health report of a job again; needs no running service.
 
-    Exit codes: 0 done, 1 the job or a file cannot be used, 2 wrong command line.
+    Exit codes: 0 done, 1 the job or a file cannot be used, 2 wrong command line, 130 stopped.
     """
-    options = {"evaluation": evaluation, "out": out, "data": data}
+    _settings(CCD_DATA=data)
+    options = {"evaluation": evaluation, "out": out}
     given = [f"--{name}={value}" for name, value in options.items() if value]
     _become("workers.report_command", [*given, "--", job])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,10 @@ from workers.files import DataFolder
 from workers.job_files import JobFiles
 from workers.report import PAGE, build, write_page
 from workers.results import JobUnreadable
+from workers.sandbox import usable_cores
 from workers.settings import Settings
+
+EXIT_INTERRUPTED = 130
 
 
 class NoEvaluation(Exception):
@@ -25,10 +27,10 @@ class NoEvaluation(Exception):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m workers.report_command`: 0 done, 1 the job or a file cannot be used."""
+    """`python -m workers.report_command`: 0 done, 1 the job or a file is unusable, 130 stopped."""
     options = _parser().parse_args(arguments)
     settings = Settings(**({"data": options.data} if options.data else {}))
-    torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(settings.threads or usable_cores())
     folder = DataFolder(settings.data)
     try:
         files = JobFiles.of_finished(folder, options.job)
@@ -42,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = getattr(error, "hint", None)
         sys.stderr.write("\n".join(filter(None, [f"ccd report: {error}", hint, ""])))
         return 1
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     sys.stdout.write(f"{options.out}\n")
     return 0
 

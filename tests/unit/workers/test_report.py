@@ -7,7 +7,9 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from app.cli import app
 from benchmarks.made_up import DATASET, JOB, write_job
 from tests.reports import CLASSES, COUNT, EVIL_CLASS, EVIL_FILE, QUICK, made_up
 from workers.files import DataFolder, read_json, write_json
@@ -281,6 +283,26 @@ def test_a_job_that_is_not_there_is_told_with_those_that_are(job, capsys):
     told = capsys.readouterr().err
     assert "job_other" in told
     assert JOB in told
+
+
+def test_an_interrupt_ends_the_command_without_a_trace(job, monkeypatch, tmp_path):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("workers.report_command.build", interrupted)
+
+    assert main([JOB, f"--data={job.folder.root}", f"--out={tmp_path / 'page.html'}"]) == 130
+
+
+def test_a_wrong_setting_is_a_wrong_command_line(monkeypatch, tmp_path):
+    monkeypatch.setenv("CCD_DATA", str(tmp_path))  # put back what the command sets
+    monkeypatch.setenv("CCD_THREADS", "many")
+
+    answer = CliRunner().invoke(app, ["report", JOB, "--data", str(tmp_path)])
+
+    assert answer.exit_code == 2
+    assert "ccd: CCD_THREADS: " in answer.stderr
+    assert "is 'many'" in answer.stderr
 
 
 def test_a_job_that_failed_has_no_report(tmp_path):
