@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,9 +19,8 @@ from models.debias import Bias
 from models.evidence import Evidence, Views, WholeViews, whole_views
 from models.prompts import canonical_order
 from workers.files import MANIFEST, DataFolder, content_files, iter_manifest
-from workers.results import read_finished
+from workers.results import limits_of, read_finished, read_tensor, thresholds_in_force
 from workers.stages import student_id_of
-from workers.thresholds import read_version
 
 #: Columns of the job's own list of images that a report tells.
 IMAGE_FIELDS = ("image_id", "path", "width", "height", "content")
@@ -68,9 +66,8 @@ class JobFiles:
         Raises:
             JobUnreadable: there is no such job, or it has not succeeded.
         """
-        request, result = read_finished(folder, job_id)
-        outputs = {(phase, unit): name for phase, unit, name in result["outputs"]}
-        return cls(folder, job_id, request, result["facts"], outputs)
+        request, facts, outputs = read_finished(folder, job_id)
+        return cls(folder, job_id, request, facts, outputs)
 
     @cached_property
     def config(self) -> DistillConfig:
@@ -103,9 +100,7 @@ class JobFiles:
 
     def thresholds(self) -> Tensor:
         """(C,) the student's thresholds in force; NaN for a class that has none."""
-        values = read_version(self.folder, student_id_of(self.job_id)).values
-        found = [values[name] for name in self.names]
-        return torch.tensor([math.nan if value is None else value for value in found])
+        return torch.tensor(limits_of(thresholds_in_force(self.folder, self.job_id), self.names))
 
     def images(self, contents: set[int]) -> dict[int, dict[str, Any]]:
         """For each of these distinct images the first row of the job's list that has it."""
@@ -119,6 +114,10 @@ class JobFiles:
     def tensors(self, phase: str, file: str, unit: int = 0) -> dict[str, Tensor]:
         """The tensors of one file of a unit that is done."""
         return load_file(self._path(phase, file, unit))
+
+    def tensor(self, phase: str, file: str, name: str, unit: int = 0) -> Tensor:
+        """One of them."""
+        return read_tensor(self._path(phase, file, unit), name)
 
     def units(self, phase: str) -> range:
         """The units of a phase that are done."""
@@ -162,10 +161,10 @@ class JobFiles:
             whole=self._whole_views(names["features"], on_shard),
             max_entropy=self.config.max_entropy(len(names["features"])),
             bias=Bias(names["factors"], names["counts"]),
-            global_probs=self.tensors("debias", "labels.safetensors")["probs"],
+            global_probs=self.tensor("debias", "labels.safetensors", "probs"),
             local_probs=self._local_probs(),
-            pseudo=self.tensors("update", "labels.safetensors")["labels"],
-            scores=self.tensors("score", "scores.safetensors")["probs"],
+            pseudo=self.tensor("update", "labels.safetensors", "labels"),
+            scores=self.tensor("score", "scores.safetensors", "probs"),
             thresholds=self.thresholds(),
         )
 
@@ -173,7 +172,7 @@ class JobFiles:
         def shards() -> Iterator[Tensor]:
             for unit in self.units("embed"):
                 on_shard()
-                yield self.tensors("embed", "features.safetensors", unit)["features"]
+                yield self.tensor("embed", "features.safetensors", "features", unit)
 
         return whole_views(
             shards(),
@@ -187,14 +186,11 @@ class JobFiles:
         """Background names beside the softmax; a folder of before they were kept has none."""
         if not self._path("debias", "reference.safetensors", 0).exists():
             return text[:0]
-        return self.tensors("debias", "reference.safetensors")["features"]
+        return self.tensor("debias", "reference.safetensors", "features")
 
     def _local_probs(self) -> Tensor:
-        parts = []
-        for unit in self.units("localize"):
-            with safe_open(self._path("localize", "views.safetensors", unit), "pt") as file:
-                parts.append(file.get_tensor("local_probs"))
-        return torch.cat(parts)
+        file, tensor = "views.safetensors", "local_probs"
+        return torch.cat([self.tensor("localize", file, tensor, k) for k in self.units("localize")])
 
     def _path(self, phase: str, file: str, unit: int) -> Path:
         return self.folder.phase(self.outputs[phase, unit]) / file

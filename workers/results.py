@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import Tensor
 
 from workers.files import MANIFEST, DataFolder, iter_manifest, read_json
@@ -66,7 +66,8 @@ class JobResults:
         for name in names:
             if not self.folder.is_complete(self.folder.phase(name)):
                 raise _damaged(self.job_id, name)
-        shards = [load_file(self.folder.phase(name) / where.file)[where.tensor] for name in names]
+        files = [self.folder.phase(name) / where.file for name in names]
+        shards = [read_tensor(file, where.tensor) for file in files]
         return torch.cat(shards)[:, list(self.columns)]
 
     def thresholds(self, stage: Stage) -> Tensor | None:
@@ -75,20 +76,14 @@ class JobResults:
             return torch.full((len(self.classes),), CERTAIN, dtype=torch.float64)
         if stage is not Stage.STUDENT:
             return None
-        found = [self.version.values[name] for name in self.classes]
-        numbers = [math.nan if value is None else value for value in found]
-        return torch.tensor(numbers, dtype=torch.float64)
+        return torch.tensor(limits_of(self.version, self.classes), dtype=torch.float64)
 
     @cached_property
     def version(self) -> ThresholdsVersion:
         """The student's thresholds in force."""
-        student_id = student_id_of(self.job_id)
-        if not self.folder.is_complete(self.folder.student(student_id)):
+        if not self.folder.is_complete(self.folder.student(student_id_of(self.job_id))):
             raise _damaged(self.job_id, "student")
-        try:
-            return read_version(self.folder, student_id)
-        except VersionDamaged as error:
-            raise _damaged(self.job_id, "the newest version of the thresholds") from error
+        return thresholds_in_force(self.folder, self.job_id)
 
 
 def open_job(folder: DataFolder, job_id: str) -> JobResults:
@@ -97,23 +92,25 @@ def open_job(folder: DataFolder, job_id: str) -> JobResults:
     Raises:
         JobUnreadable: it cannot be read.
     """
-    request, result = read_finished(folder, job_id)
+    request, facts, outputs = read_finished(folder, job_id)
     names = [spec["name"] for spec in request["classes"]]
-    order: list[int] = result["facts"]["class_order"]
+    order: list[int] = facts["class_order"]
     rows = list(iter_manifest(folder.job(job_id) / MANIFEST, ["path", "content"]))
     return JobResults(
         job_id=job_id,
         classes=tuple(names),
         paths=[row["path"] for row in rows],
         rows=torch.tensor([row["content"] for row in rows], dtype=torch.int64),
-        outputs={(phase, unit): name for phase, unit, name in result["outputs"]},
+        outputs=outputs,
         columns=tuple(order.index(position) for position in range(len(names))),
         folder=folder,
     )
 
 
-def read_finished(folder: DataFolder, job_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a job was asked for, and what came of it: `facts` and `outputs`.
+def read_finished(
+    folder: DataFolder, job_id: str
+) -> tuple[dict[str, Any], dict[str, Any], dict[tuple[str, int], str]]:
+    """What a job was asked for, what its units found out, (phase, unit) -> its output folder.
 
     Raises:
         JobUnreadable: there is no such job, or it has not succeeded.
@@ -122,7 +119,34 @@ def read_finished(folder: DataFolder, job_id: str) -> tuple[dict[str, Any], dict
     if not job_id.startswith("job_") or "/" in job_id or not (own / REQUEST).exists():
         raise _no_job(folder, job_id)
     request: dict[str, Any] = read_json(own / REQUEST)["request"]
-    return request, _result(end_file(own), job_id)
+    result = _result(end_file(own), job_id)
+    outputs = {(phase, unit): name for phase, unit, name in result["outputs"]}
+    return request, result["facts"], outputs
+
+
+def thresholds_in_force(folder: DataFolder, job_id: str) -> ThresholdsVersion:
+    """The thresholds of the job's student.
+
+    Raises:
+        JobUnreadable: they are damaged.
+    """
+    try:
+        return read_version(folder, student_id_of(job_id))
+    except VersionDamaged as error:
+        raise _damaged(job_id, "the newest version of the thresholds") from error
+
+
+def limits_of(version: ThresholdsVersion, names: Iterable[str]) -> list[float]:
+    """For each of these classes from which score on it is a label; NaN for never."""
+    found = (version.values[name] for name in names)
+    return [math.nan if value is None else value for value in found]
+
+
+def read_tensor(path: Path, name: str) -> Tensor:
+    """One tensor of a file, without its others."""
+    with safe_open(path, "pt") as file:
+        tensor: Tensor = file.get_tensor(name)
+        return tensor
 
 
 def _result(path: Path, job_id: str) -> dict[str, Any]:

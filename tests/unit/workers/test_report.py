@@ -305,6 +305,15 @@ def test_a_wrong_setting_is_a_wrong_command_line(monkeypatch, tmp_path):
     assert "is 'many'" in answer.stderr
 
 
+def test_damaged_thresholds_are_told_without_a_trace(tmp_path, capsys):
+    data = DataFolder(tmp_path / "data")
+    write_job(data, made_up(tmp_path), QUICK)
+    (data.job(JOB) / "thresholds" / "000002").mkdir(parents=True)
+
+    assert main([JOB, f"--data={data.root}", f"--out={tmp_path / 'page.html'}"]) == 1
+    assert "the newest version of the thresholds of" in capsys.readouterr().err
+
+
 def test_a_job_that_failed_has_no_report(tmp_path):
     data = DataFolder(tmp_path / "data")
     write_job(data, made_up(tmp_path), QUICK)
