@@ -24,9 +24,11 @@ from workers.files import DataFolder
 from workers.label_rows import rounded
 from workers.listing import image_id_of, is_bad_image
 from workers.paths import FileRefused, FoundFile
-from workers.phases import PREDICT_BATCH
 from workers.sandbox import Inspected, Verdict
 from workers.thresholds import STUDENT_JSON, VersionDamaged, read_version
+
+#: Images of one forward pass when a student answers on new images.
+PREDICT_BATCH = 16
 
 _STUDENT_ID = re.compile(r"stu_[0-9A-Za-z]{1,64}")
 

@@ -33,6 +33,7 @@ from workers.epochs import Epochs
 from workers.evaluation_unit import evaluate_unit
 from workers.export import checked_images, export
 from workers.files import MANIFEST, manifest_count, write_json
+from workers.folder_run import PREDICT_BATCH
 from workers.halving import fact_of
 from workers.jobs import Claim, Lane, Phase
 from workers.outcomes import write_success
@@ -66,9 +67,6 @@ COST_PASS, COST_STEP, COST_SMALL = 1.0, 3.0, 0.05
 
 #: Raised when the same student would get other thresholds or another file.
 SCORE_VERSION = 2
-
-#: Images of one forward pass when a student answers on new images.
-PREDICT_BATCH = 16
 
 #: Classes that a warning names in its sentence; the field `classes` has them all.
 MAX_NAMED = 5

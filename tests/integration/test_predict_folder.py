@@ -19,11 +19,10 @@ from models.student import build_student
 from tests.serving import ROOT, wait_until
 from workers import folder_run
 from workers.files import MANIFEST, DataFolder, iter_manifest, read_json
-from workers.folder_run import FolderRun, PredictFailed, open_student
+from workers.folder_run import PREDICT_BATCH, FolderRun, PredictFailed, open_student
 from workers.jobs import Kind, Lane, Phase, Status, new_id
 from workers.label_rows import rounded
 from workers.paths import FileRefused, FoundFile, walk
-from workers.phases import PREDICT_BATCH
 from workers.predict_folder import main
 from workers.sandbox import Sandbox
 from workers.settings import Settings
