@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import Problem, shown
-from app.labels import Labels, stage_labels
+from app.labels import Labels, Outputs, stage_labels
 from workers.files import MANIFEST, DataFolder
 from workers.jobs import Record
 from workers.stages import Stage
-from workers.store import Store
 
 #: Columns of the manifest that users see.
 IMAGE_FIELDS = ("image_id", "path", "sha256", "bytes", "width", "height", "format", "notes")
@@ -34,10 +33,10 @@ def image_of(record: Record, image_id: str, data: DataFolder) -> dict[str, Any]:
 
 
 def image_reply(
-    record: Record, image: dict[str, Any], *, store: Store, data: DataFolder
+    record: Record, image: dict[str, Any], *, outputs: Outputs, data: DataFolder
 ) -> dict[str, Any]:
     """The file, and its scores and labels at every stage that is ready, and its local views."""
-    ready = _ready_stages(record, store, data)
+    ready = _ready_stages(record, outputs, data)
     rows = {stage: labels.rows([image])[0] for stage, labels in ready.items()}
     return {
         **{field: image[field] for field in IMAGE_FIELDS},
@@ -48,14 +47,14 @@ def image_reply(
     }
 
 
-def _ready_stages(record: Record, store: Store, data: DataFolder) -> dict[Stage, Labels]:
+def _ready_stages(record: Record, outputs: Outputs, data: DataFolder) -> dict[Stage, Labels]:
     """The local stage comes with its views."""
     ready = {}
     for stage in Stage:
         with_views = stage is Stage.LOCAL
         try:
             ready[stage] = stage_labels(
-                record, stage, store=store, data=data, with_views=with_views
+                record, stage, outputs=outputs, data=data, with_views=with_views
             )
         except Problem as problem:
             if problem.code != "not_ready":

@@ -159,17 +159,18 @@ def stage_labels(
     record: Record,
     stage: Stage,
     *,
-    store: Store,
+    outputs: Outputs,
     data: DataFolder,
     with_views: bool,
     thresholds_version: int | None = None,
 ) -> Labels:
     """One stage of a job; of the student's at a version of its thresholds, else those in force.
 
+    `outputs` are those of the job's units that are done.
+
     Raises:
         Problem: `not_ready`, with the phase to wait for; there is no such version.
     """
-    outputs = store.outputs(record.id)
     scores = _table(STAGE_FILES[stage], record, outputs, data)
     views = Views(_table(VIEWS_FILE, record, outputs, data)) if with_views else None
     columns = columns_of(record)

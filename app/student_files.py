@@ -36,11 +36,14 @@ def original_weights(student_id: str, data: DataFolder) -> StoredFile | None:
     return stored_file(data.student(student_id), WEIGHTS)
 
 
-def student_weights(student_id: str, data: DataFolder) -> StoredFile | None:
-    """The student with the thresholds in force; None where its files are gone."""
+def student_weights(
+    student_id: str, data: DataFolder, version: ThresholdsVersion | None = None
+) -> StoredFile | None:
+    """The student with thresholds, else those in force; None where its files are gone."""
     if not data.student(student_id).exists():
         return None
-    return _student_file(WEIGHTS, read_version(data, student_id), student_id, {}, data)
+    version = version or read_version(data, student_id)
+    return _student_file(WEIGHTS, version, student_id, {}, data)
 
 
 def exports_folder(outputs: Outputs, data: DataFolder) -> Path | None:

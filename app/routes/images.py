@@ -37,7 +37,8 @@ def get_job_image(job_id: str, image_id: str, services: ServicesDep) -> Response
     """Stages appear as their phases end. The answer outlives the dataset, the image may not."""
     record = services.record(job_id, "job")
     image = image_of(record, image_id, services.data)
-    return json_reply(image_reply(record, image, store=services.store, data=services.data))
+    outputs = services.store.outputs(job_id)
+    return json_reply(image_reply(record, image, outputs=outputs, data=services.data))
 
 
 @router.get(

@@ -57,7 +57,7 @@ def list_labels(
     labels = stage_labels(
         record,
         stage,
-        store=services.store,
+        outputs=services.store.outputs(job_id),
         data=services.data,
         with_views=views,
         thresholds_version=thresholds_version,

@@ -85,7 +85,7 @@ def get_student_weights(student_id: str, request: Request, services: ServicesDep
 def _student_reply(job: Record, services: Services) -> dict[str, Any]:
     request, student_id = job.request, student_id_of(job.id)
     thresholds = thresholds_of(student_id, services.data)
-    weights = student_weights(student_id, services.data)
+    weights = student_weights(student_id, services.data, thresholds)
     return {
         "id": student_id,
         "job_id": job.id,
