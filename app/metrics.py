@@ -74,7 +74,7 @@ def _memory(services: Services) -> Families:
     """Nothing where Redis tells it to administrators alone."""
     try:
         info = services.store.redis.info("memory")
-    except redis.ResponseError:
+    except redis.exceptions.NoPermissionError:
         return []
     used = Family("ccd_redis_memory_used_bytes", "gauge", "Memory that Redis uses.")
     used.add(info["used_memory"])

@@ -96,14 +96,15 @@ def read_version(
     if number == 1:
         return _first(data, student_id)
     folder = _folder(data, student_id) / _name(number)
+    message = (
+        f"version {number} of the thresholds no longer has its checksums; put another in force"
+    )
     try:
         if data.is_complete(folder):
             return ThresholdsVersion(folder=folder, **read_json(folder / VERSION_FILE))
-    except (OSError, ValueError, TypeError):
-        pass
-    raise VersionDamaged(
-        f"version {number} of the thresholds no longer has its checksums; put another in force"
-    )
+    except (OSError, ValueError, TypeError) as error:
+        raise VersionDamaged(message) from error
+    raise VersionDamaged(message)
 
 
 def versions(data: DataFolder, student_id: str) -> Iterator[int]:
