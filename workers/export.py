@@ -93,7 +93,7 @@ def _write_onnx(
 
 def _skipped(unit: JobUnit) -> str:
     """Why ONNX is not tried: a crash in it may take the process along, the job must not go too."""
-    if 1 < unit.claim.attempt == unit.bench.settings.max_attempts:
+    if unit.is_last_resort:
         return "the worker was lost in every attempt before this one"
     return ""
 

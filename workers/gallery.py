@@ -83,15 +83,13 @@ class Picture:
     """One image of the gallery.
 
     Attributes:
-        image_id: of the first file with these bytes.
-        path: of that file, as text.
+        path: of the first file with these bytes, as text.
         width: of the upright image, in pixels.
         height: of the upright image, in pixels.
         data: a JPEG as a `data:` URI; None where the file is gone or has changed.
         seen: the classes told, labels first.
     """
 
-    image_id: str
     path: str
     width: int
     height: int
@@ -149,7 +147,6 @@ class Gallery:
         view_of = {view.class_: view for view in views}
         maps = cams.get(position)
         return Picture(
-            image_id=row["image_id"],
             path=row["path"],
             width=size[0],
             height=size[1],

@@ -23,7 +23,7 @@ from workers.results import limits_of, read_finished, read_tensor, thresholds_in
 from workers.stages import student_id_of
 
 #: Columns of the job's own list of images that a report tells.
-IMAGE_FIELDS = ("image_id", "path", "width", "height", "content")
+IMAGE_FIELDS = ("path", "width", "height", "content")
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class JobFiles:
         request: what it was asked for.
         facts: what its units found out.
         outputs: (phase, unit) -> name of the folder with the unit's output.
+        files: the distinct images; None where the dataset was deleted.
     """
 
     folder: DataFolder
@@ -58,6 +59,7 @@ class JobFiles:
     request: Mapping[str, Any]
     facts: Mapping[str, Any]
     outputs: Mapping[tuple[str, int], str]
+    files: ImageFiles | None
 
     @classmethod
     def of_finished(cls, folder: DataFolder, job_id: str) -> JobFiles:
@@ -67,7 +69,10 @@ class JobFiles:
             JobUnreadable: there is no such job, or it has not succeeded.
         """
         request, facts, outputs = read_finished(folder, job_id)
-        return cls(folder, job_id, request, facts, outputs)
+        dataset = folder.dataset(request["dataset_id"])
+        is_there = (dataset / MANIFEST).exists()
+        files = ImageFiles(*content_files(dataset)) if is_there else None
+        return cls(folder, job_id, request, facts, outputs, files)
 
     @cached_property
     def config(self) -> DistillConfig:
@@ -84,14 +89,6 @@ class JobFiles:
     def class_order(self) -> list[int]:
         """For each column, the class's position in the user's list."""
         return canonical_order([spec["name"] for spec in self.request["classes"]])
-
-    @cached_property
-    def files(self) -> ImageFiles | None:
-        """The distinct images; None where the dataset was deleted."""
-        dataset = self.folder.dataset(self.request["dataset_id"])
-        if not (dataset / MANIFEST).exists():
-            return None
-        return ImageFiles(*content_files(dataset))
 
     @property
     def student_file(self) -> Path:

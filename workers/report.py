@@ -59,7 +59,6 @@ class Report:
 
     page: str
     health: dict[str, Any]
-    findings: Sequence[Finding]
 
 
 def shown_images(num_images: int) -> int:
@@ -123,7 +122,7 @@ def build(
             evaluation=evaluation,
         )
     )
-    return Report(page, health(files, vitals, found), found)
+    return Report(page, health(files, vitals, found))
 
 
 def health(files: JobFiles, vitals: Vitals, found: Sequence[Finding]) -> dict[str, Any]:
@@ -168,9 +167,11 @@ def write_page(path: Path, page: str) -> None:
 
 def _publish(unit: JobUnit) -> tuple[str, list[dict[str, Any]]]:
     """Name of the folder with the report, and the findings in it."""
-    if 1 < unit.claim.attempt >= unit.bench.settings.max_attempts:
+    if unit.is_last_resort:
         raise ReportGivenUp(unit.claim.attempt - 1)
-    files = JobFiles(unit.folder, unit.job_id, unit.request, unit.facts, unit.outputs)
+    files = JobFiles(
+        unit.folder, unit.job_id, unit.request, unit.facts, unit.outputs, files=unit.files
+    )
 
     def make(staging: Path) -> None:
         made = build(files, on_image=unit.on_batch)

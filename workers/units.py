@@ -158,6 +158,11 @@ class JobUnit:
         self.config = DistillConfig(**self.request["config"])
         self.was_there = False
 
+    @property
+    def is_last_resort(self) -> bool:
+        """Whether this is the last attempt, after all others took their worker down."""
+        return 1 < self.claim.attempt >= self.bench.settings.max_attempts
+
     @cached_property
     def class_order(self) -> list[int]:
         """For each column of the results, the class's position in the user's list."""
