@@ -24,7 +24,6 @@ MEDIA_TYPES = {
     ".parquet": "application/vnd.apache.parquet",
     ".md": "text/markdown",
     ".ndjson": "application/x-ndjson",
-    ".onnx": "application/octet-stream",
 }
 
 

@@ -89,16 +89,17 @@ class Reaper:
         if status is None:
             return  # its worker came back, or another reaper was first
         record_id, phase, number = split_unit_id(unit)
+        record = self._store.get(record_id)
         logger.warning(
             "unit.lost",
-            request_id=self._store.request_id_of(record_id),
+            request_id=record.request_id,
             record=record_id,
             phase=phase,
             unit=number,
             status=status,
         )
         if status is Status.FAILED:
-            self._keep_end(self._store.get(record_id), self._store.outputs(record_id))
+            self._keep_end(record, self._store.outputs(record_id))
 
     def _ring_if_waiting(self, lane: Lane) -> None:
         now = self._clock()

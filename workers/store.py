@@ -190,10 +190,6 @@ class Store:
             raise RecordNotFound(id)
         return read_record(fields)
 
-    def request_id_of(self, id: str) -> str | None:
-        """The request that asked for a record, None where it is not known."""
-        return cast("str | None", self.redis.hget(f"ccd:record:{id}", "request_id"))
-
     def list(
         self, kind: Kind, *, limit: int = 100, cursor: str | None = None
     ) -> tuple[Records, str | None]:

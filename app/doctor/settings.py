@@ -1,7 +1,6 @@
 """The settings as far as they can be read: a wrong one is a finding, not the end."""
 
 import os
-from collections.abc import MutableMapping
 
 from pydantic import ValidationError
 
@@ -9,10 +8,8 @@ from app.doctor.findings import Finding, problem
 from workers.settings import Settings
 
 
-def read_settings(
-    environment: MutableMapping[str, str] = os.environ,
-) -> tuple[Settings, list[Finding]]:
-    """The settings of the process; those that are wrong are taken out of `environment`."""
+def read_settings() -> tuple[Settings, list[Finding]]:
+    """The settings of the process; those that are wrong are taken out of its environment."""
     findings: list[Finding] = []
     while True:
         try:
@@ -22,7 +19,7 @@ def read_settings(
             names = {_variable(wrong["loc"]) for wrong in error.errors()} - {""}
             findings += [_wrong(wrong["msg"], _variable(wrong["loc"])) for wrong in error.errors()]
             for name in names or {"CCD_LEASE_SECONDS", "CCD_HEARTBEAT_SECONDS"}:
-                environment.pop(name, None)
+                os.environ.pop(name, None)
 
 
 def _variable(place: tuple[int | str, ...]) -> str:
