@@ -65,7 +65,8 @@ class WantedCam:
         if not cache.has(self.cam.name):
             return None
         name = f"{self.image['image_id']}-{self.class_name}.{self.cam.format}"
-        return stored_file(cache.folder(self.cam.name), self.cam.file, name=name)
+        folder = cache.folder(self.cam.name)
+        return stored_file(folder, self.cam.file, name=name, is_fixed=False)
 
     def ask(self) -> Record:
         """The record of the work that makes it: there already, or new.

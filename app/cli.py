@@ -17,6 +17,7 @@ import typer
 from pydantic import ValidationError
 
 from app.operating import DataOption, commands
+from workers.files import PAGE
 from workers.settings import Settings
 
 app = typer.Typer(
@@ -261,7 +262,7 @@ def report(
     evaluation: Annotated[
         Path | None, typer.Option(help="A file of `ccd evaluate`; else the newest evaluation.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option(help="The page.")] = Path(PAGE),
     data: DataOption = None,
 ) -> NoReturn:
     """Write the health report of a job again; needs no running service.

@@ -13,15 +13,13 @@ from app.submit import submit_record
 from app.uploads import Upload, UploadedFile
 from workers.archives import check_archive, is_zip
 from workers.durable import make_folder, sync_folder
-from workers.files import disk_guard, read_json
+from workers.files import CURVES, EVALUATION, disk_guard, read_json
 from workers.jobs import Kind, Lane, Phase, Record, Status, new_id
 from workers.paths import allowed_file, allowed_folder, display_path
 
 EVALUATE = Phase("evaluate", Lane.IO, units=1, sequential=False, weight=1)
 #: The form field with the truth, and its name in the evaluation's folder.
 TRUTH = "truth"
-#: What an output folder holds.
-EVALUATION, CURVES = "evaluation.json", "curves.json"
 
 
 def succeeded_job(services: Services, job_id: str) -> Record:

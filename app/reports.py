@@ -4,13 +4,10 @@ from collections.abc import Iterator, Mapping
 
 from app.downloads import StoredFile, stored_file
 from app.errors import Problem
-from workers.files import DataFolder
+from workers.files import HEALTH, PAGE, POLICY, DataFolder
 from workers.jobs import Record
 from workers.store import Store
 
-#: What the phase `report` leaves: a page, its figures, and the policy that lets the page run its
-#: own style and script.
-PAGE, HEALTH, POLICY = "report.html", "health.json", "policy.txt"
 REPORT_FILES = (PAGE, HEALTH)
 
 #: Added to the page's own policy: shown by nobody else, and without the rights of this address.
@@ -39,7 +36,7 @@ def report_file(record: Record, file: str, *, store: Store, data: DataFolder) ->
             f"the report is made by phase report, which is not done; {record.id} is "
             f"{record.status}, in phase {record.phase or 'none'}",
         )
-    stored = stored_file(data.phase(folder), file) if folder else None
+    stored = stored_file(data.phase(folder), file, is_fixed=False) if folder else None
     if stored is None:
         raise Problem(
             "artifact_not_found",
@@ -52,7 +49,6 @@ def page_headers(page: StoredFile) -> dict[str, str]:
     """Shown in the browser; the page runs what is its own, loads nothing and asks for nothing."""
     policy = (page.parts[0].folder / POLICY).read_text("ascii")
     return {
-        "Cache-Control": "private, no-cache",
         "Content-Disposition": page.disposition("inline"),
         "Content-Security-Policy": f"{policy}; {ALONE}",
     }

@@ -17,12 +17,14 @@ from rich.console import Console
 from app.client import Client, Refused, Unreachable, folder_files
 from app.run_display import RunDisplay, class_table, describe_progress
 from app.run_service import ready_service
+from workers.files import ONNX, PAGE, WEIGHTS
+from workers.model_card import CARD_MARKDOWN
 from workers.settings import Settings
 
 #: Exit codes beside 0. A wrong command line is 2 too; 130 leaves a job that there is to go on.
 EXIT_FAILED, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_CANCELLED, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
 #: Files of the phases `export` and `report` that are saved beside the student.
-EXPORTS = ("student.onnx", "model-card.md", "report.html")
+EXPORTS = (ONNX, CARD_MARKDOWN, PAGE)
 #: How often the job is asked for, in seconds.
 POLL_SECONDS = 0.5
 
@@ -181,10 +183,8 @@ class Journey:
         self._client.download(labels, out / "labels.csv", accept="text/csv")
         self._client.download(labels, out / "labels.ndjson", accept="application/x-ndjson")
         student = self._client.get(f"/v1/students/{job['student_id']}")
-        self._client.download(
-            f"/v1/students/{job['student_id']}/weights", out / "student.safetensors"
-        )
-        saved = ["labels.csv", "labels.ndjson", "student.safetensors", *self._save_exports(job)]
+        self._client.download(f"/v1/students/{job['student_id']}/weights", out / WEIGHTS)
+        saved = ["labels.csv", "labels.ndjson", WEIGHTS, *self._save_exports(job)]
         names = [spec["name"] for spec in job["classes"]]
         self._console.print(class_table(out / "labels.ndjson", names, student["thresholds"]))
         for warning in job["warnings"]:

@@ -4,18 +4,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from app.downloads import Part, StoredFile, sealed_files, stored_file
-from workers.files import DataFolder
+from workers.files import ONNX, WEIGHTS, DataFolder
 from workers.model_card import CARD_JSON, CARD_MARKDOWN
 from workers.thresholds import (
     AFTER,
     BEFORE,
-    PATCHED_FILES,
     STUDENT_JSON,
     ThresholdsVersion,
     read_version,
 )
 
-WEIGHTS, ONNX = PATCHED_FILES
 #: All of them, in the order of the list of artifacts.
 STUDENT_FILES = (WEIGHTS, STUDENT_JSON, ONNX, CARD_MARKDOWN, CARD_JSON)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from workers.evaluations import EVALUATION, facts_of, publish
-from workers.files import read_json
+from workers.evaluations import facts_of, publish
+from workers.files import EVALUATION, read_json
 from workers.jobs import Claim, Kind
 from workers.results import open_job
 from workers.truth.read import read_truth

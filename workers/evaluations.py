@@ -8,13 +8,12 @@ from typing import Any
 
 from workers.digests import digest_of
 from workers.evaluation import VERSION, evaluate_job
-from workers.files import DataFolder, read_json, write_json
+from workers.files import CURVES, EVALUATION, DataFolder, read_json, write_json
 from workers.joined import digest_of_truth
 from workers.results import JobResults
 from workers.stages import Stage
 from workers.truth.truth import Truth
 
-EVALUATION, CURVES = "evaluation.json", "curves.json"
 #: In a job's folder: the name of the output with its newest evaluation.
 NEWEST = "evaluation.json"
 

@@ -17,7 +17,7 @@ from models.onnx_nodes import NotExported
 from models.portable import LoadedStudent, read_student
 from workers import model_card
 from workers.durable import write_durably
-from workers.files import read_json, write_json
+from workers.files import ONNX, WEIGHTS, read_json, write_json
 from workers.halving import halving_warnings
 from workers.register import FACTS
 from workers.units import Finished, JobUnit
@@ -25,9 +25,6 @@ from workers.version import code_version
 
 #: Raised when the same student would give another ONNX file or another card.
 EXPORT_VERSION = 1
-
-ONNX = "student.onnx"
-STUDENT = "student.safetensors"
 
 #: Images of the job on which ONNX is compared with torch: they lie evenly over the dataset.
 CHECK_IMAGES = 16
@@ -63,7 +60,7 @@ def _exported(unit: JobUnit, *, skipped: str) -> str:
     Raises:
         ImageChanged: an image on which ONNX was to be compared is not as it was registered.
     """
-    source, told = unit.folder.phase(unit.output("score")) / STUDENT, _told(unit)
+    source, told = unit.folder.phase(unit.output("score")) / WEIGHTS, _told(unit)
 
     def make(staging: Path) -> None:
         header, weights = read_student(source)
@@ -194,5 +191,5 @@ def _count_parameters(weights: Mapping[str, Tensor]) -> int:
 def _not_exported(reason: str | None) -> list[dict[str, Any]]:
     if reason is None:
         return []
-    message = f"the student cannot be had as ONNX: {reason}; student.safetensors is not affected"
+    message = f"the student cannot be had as ONNX: {reason}; {WEIGHTS} is not affected"
     return [{"code": "onnx_not_exported", "classes": [], "message": message}]

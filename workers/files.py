@@ -38,6 +38,15 @@ SKIPPED = "skipped.ndjson"
 SOURCE = "source.json"
 #: Beside uploaded files: one JSON object per line, {"file": name on disk, "name": as uploaded}.
 NAMES = "names.ndjson"
+#: What the phase `report` leaves: a page, its figures, and the policy that lets the page run its
+#: own style and script.
+PAGE, HEALTH, POLICY = "report.html", "health.json", "policy.txt"
+#: What an evaluation leaves: its figures, and the points of its curves.
+EVALUATION, CURVES = "evaluation.json", "curves.json"
+#: A student, and the same as ONNX.
+WEIGHTS, ONNX = "student.safetensors", "student.onnx"
+#: In a data folder: held, with the process in it, by the service that runs on it.
+LOCK = ".lock"
 #: A staging folder whose claim is gone is swept when nothing was written to it for an hour.
 QUIET_SECONDS = 3600.0
 #: Folders that a process remembers to be whole: some megabytes. Beyond it forgets one for each.
@@ -76,8 +85,8 @@ class DataFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
-        self.datasets = self.root / "datasets"
-        self.jobs = self.root / "jobs"
+        self.datasets = self.records(Kind.DATASET)
+        self.jobs = self.records(Kind.JOB)
         self.phases = self.root / "phases"
         self.weights = self.root / "weights"
         self.staging_root = self.root / "staging"
@@ -85,13 +94,16 @@ class DataFolder:
 
     def create(self) -> None:
         """Make the root and its sub-folders where they are missing."""
-        records = [self.root / f"{kind}s" for kind in Kind]
-        for folder in (*records, self.phases, self.weights, self.staging_root):
+        for folder in (*map(self.records, Kind), self.phases, self.weights, self.staging_root):
             folder.mkdir(parents=True, exist_ok=True)
+
+    def records(self, kind: Kind) -> Path:
+        """Where the folders of all records of a kind lie."""
+        return self.root / f"{kind}s"
 
     def of(self, kind: Kind, record_id: str) -> Path:
         """The folder of a record: its request, its result, and what else is its own."""
-        return self.root / f"{kind}s" / record_id
+        return self.records(kind) / record_id
 
     def dataset(self, dataset_id: str) -> Path:
         """The published half of a dataset: manifest, skipped files, uploaded images."""
@@ -231,7 +243,7 @@ class DataFolder:
             FolderLocked: another process holds it.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        handle = os.open(self.root / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             _flock(handle, self.root)
             os.ftruncate(handle, 0)

@@ -20,7 +20,7 @@ from torch import Tensor
 from models.data import ImageChanged, ImageFiles, in_order
 from models.images import UnusableImage, decode, resize, to_tensor
 from models.portable import LoadedStudent, NotAStudent, load_student
-from workers.files import DataFolder
+from workers.files import WEIGHTS, DataFolder
 from workers.label_rows import rounded
 from workers.listing import image_id_of, is_bad_image
 from workers.paths import FileRefused, FoundFile
@@ -67,10 +67,10 @@ def open_student(given: str, data: DataFolder) -> LabellingStudent:
         PredictFailed: there is no such student, or the file is none.
     """
     is_id = _STUDENT_ID.fullmatch(given) and not Path(given).exists()
-    path = data.student(given) / "student.safetensors" if is_id else Path(given)
+    path = data.student(given) / WEIGHTS if is_id else Path(given)
     if not path.is_file():
         missing = f"student {given} in {data.root}" if is_id else f"file {given}"
-        raise PredictFailed(f"there is no {missing}; give a student.safetensors or a stu_ id")
+        raise PredictFailed(f"there is no {missing}; give a {WEIGHTS} or a stu_ id")
     try:
         network, header = load_student(path)
         names = [class_["name"] for class_ in header["classes"]]

@@ -18,7 +18,7 @@ from models.data import ImageFiles
 from models.debias import Bias
 from models.evidence import Evidence, Views, WholeViews, whole_views
 from models.prompts import canonical_order
-from workers.files import MANIFEST, DataFolder, content_files, iter_manifest
+from workers.files import MANIFEST, WEIGHTS, DataFolder, content_files, iter_manifest
 from workers.results import limits_of, read_finished, read_tensor, thresholds_in_force
 from workers.stages import student_id_of
 
@@ -93,7 +93,7 @@ class JobFiles:
     @property
     def student_file(self) -> Path:
         """The student as the job made it."""
-        return self.folder.student(student_id_of(self.job_id)) / "student.safetensors"
+        return self.folder.student(student_id_of(self.job_id)) / WEIGHTS
 
     def thresholds(self) -> Tensor:
         """(C,) the student's thresholds in force; NaN for a class that has none."""

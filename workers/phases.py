@@ -32,7 +32,7 @@ from workers.durable import sync_file, sync_folder
 from workers.epochs import Epochs
 from workers.evaluation_unit import evaluate_unit
 from workers.export import checked_images, export
-from workers.files import MANIFEST, manifest_count, write_json
+from workers.files import MANIFEST, WEIGHTS, manifest_count, write_json
 from workers.folder_run import PREDICT_BATCH
 from workers.halving import fact_of
 from workers.jobs import Claim, Lane, Phase
@@ -166,7 +166,7 @@ def predict(claim: Claim, bench: Workbench, on_batch: OnBatch) -> Finished:
     """A student's scores on the images of a dataset."""
     request = claim.record.request
     files = bench.files(request["dataset_id"])
-    weights = bench.folder.student(request["student_id"]) / "student.safetensors"
+    weights = bench.folder.student(request["student_id"]) / WEIGHTS
     digest = digest_of(
         hashlib.sha256(weights.read_bytes()).hexdigest(), list(files.sha256), bench.fingerprint()
     )
@@ -384,7 +384,7 @@ def score(unit: JobUnit) -> Finished:
         pseudo = unit.tensors(unit.output("update"), "labels.safetensors")["labels"]
         thresholds = distill.label_thresholds(probs, pseudo)
         save_file({"probs": probs, "thresholds": thresholds}, staging / "scores.safetensors")
-        _save_student(unit, staging / "student.safetensors", student, thresholds)
+        _save_student(unit, staging / WEIGHTS, student, thresholds)
 
     told = [[c.name, list(c.prompts)] for c in unit.classes], unit.config.to_dict()
     digest = unit.digest(
@@ -433,7 +433,7 @@ def _publish_student(unit: JobUnit, name: str, metrics: Mapping[str, Any]) -> di
     student_id = "stu_" + unit.job_id.removeprefix("job_")
 
     def make(staging: Path) -> None:
-        _link(source / "student.safetensors", staging / "student.safetensors")
+        _link(source / WEIGHTS, staging / WEIGHTS)
         write_json(
             staging / "student.json",
             {

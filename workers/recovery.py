@@ -86,7 +86,7 @@ def _status_of_new(kept: Kept, store: Store, found: Recovery) -> Status:
 
 def _record_folders(folder: DataFolder) -> Iterator[Path]:
     """Those of all records, oldest first: what waits comes after what it waits for."""
-    kinds = [folder.root / f"{kind}s" for kind in Kind if kind.is_durable]
+    kinds = [folder.records(kind) for kind in Kind if kind.is_durable]
     own = [path for kind in kinds if kind.is_dir() for path in kind.iterdir() if path.is_dir()]
     return iter(sorted(own, key=lambda path: (path.name.partition("_")[2], path.name)))
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from models.images import RESIZE, decode, resize, to_tensor
 from models.overlay import min_max, overlay, upsample
 from workers.cams import Cam, CamCache, CamFormat
+from workers.files import WEIGHTS
 from workers.jobs import Claim
 from workers.units import Finished, OnBatch, Workbench
 
@@ -79,7 +80,7 @@ class _Rendering:
     @torch.inference_mode()
     def _look(self) -> Tensor:
         """(C, h, w) activations of the image at the size at which boxes are looked for."""
-        weights = self._bench.folder.student(self._request["student_id"]) / "student.safetensors"
+        weights = self._bench.folder.student(self._request["student_id"]) / WEIGHTS
         student = self._bench.student(weights, self.cam.student_sha256)
         squashed = to_tensor(resize(self.image, student.header["config"]["cam_size"]))
         cams: Tensor = student.cams(student.prepare(squashed[None]))[0]

@@ -14,7 +14,7 @@ from models.health import Finding, Severity, findings
 from models.samples import choose
 from models.vitals import NamePair, Pair, Vitals, looks_like_none, take_vitals
 from workers.durable import write_durably
-from workers.files import read_json, write_json
+from workers.files import HEALTH, PAGE, POLICY, read_json, write_json
 from workers.gallery import Gallery, Picture
 from workers.job_files import JobFiles
 from workers.page import content_policy, render
@@ -27,8 +27,6 @@ logger = structlog.get_logger()
 
 #: Raised when the same job would give another report.
 REPORT_VERSION = 2
-
-PAGE, HEALTH, POLICY = "report.html", "health.json", "policy.txt"
 
 #: Raised when a reader of the old health.json would misread the new one.
 FORMAT = {"name": "ccd-health", "version": 1}

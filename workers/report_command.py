@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from workers.evaluations import newest_evaluation
-from workers.files import DataFolder
+from workers.files import PAGE, DataFolder
 from workers.job_files import JobFiles
-from workers.report import PAGE, build, write_page
+from workers.report import build, write_page
 from workers.results import JobUnreadable
 from workers.sandbox import usable_cores
 from workers.settings import Settings
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--evaluation", type=Path, help="what `ccd evaluate JOB --out` wrote; else the newest"
     )
-    parser.add_argument("--out", type=Path, default=Path(PAGE), help="the page; report.html")
+    parser.add_argument("--out", type=Path, default=Path(PAGE), help=f"the page; {PAGE}")
     parser.add_argument("--data", type=Path, help="the data folder [CCD_DATA; ./ccd-data]")
     return parser
 

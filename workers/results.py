@@ -15,7 +15,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from workers.files import MANIFEST, DataFolder, iter_manifest, read_json
-from workers.jobs import Kind, Status
+from workers.jobs import Status
 from workers.outcomes import REQUEST, end_file
 from workers.stages import CERTAIN, CERTAIN_STAGES, STAGE_FILES, Stage, student_id_of
 from workers.thresholds import ThresholdsVersion, VersionDamaged, read_version
@@ -166,7 +166,7 @@ def _result(path: Path, job_id: str) -> dict[str, Any]:
 
 
 def _no_job(folder: DataFolder, job_id: str) -> JobUnreadable:
-    there = sorted(path.name for path in (folder.root / f"{Kind.JOB}s").glob("job_*"))
+    there = sorted(path.name for path in folder.jobs.glob("job_*"))
     listed = ", ".join(there[-MAX_LISTED:]) or "none"
     return JobUnreadable(
         "job_not_found",

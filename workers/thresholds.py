@@ -16,14 +16,14 @@ from typing import Any
 from models.headers import layout_of
 from workers import model_card
 from workers.durable import write_durably
-from workers.files import DataFolder, read_json, write_json
+from workers.files import ONNX, WEIGHTS, DataFolder, read_json, write_json
 
 #: What a version says of itself.
 VERSION_FILE = "thresholds.json"
 #: The student's short description, with its thresholds.
 STUDENT_JSON = "student.json"
 #: Files that are kept as what stands before and after the original's unchanged bytes.
-PATCHED_FILES = ("student.safetensors", "student.onnx")
+PATCHED_FILES = (WEIGHTS, ONNX)
 BEFORE, AFTER = ".before", ".after"
 
 CHUNK_BYTES = 1 << 20

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from app.doctor.findings import Finding, ok, problem, scarce, skipped
 from workers.durable import sync_folder, write_durably
-from workers.files import DataFolder
+from workers.files import LOCK, DataFolder
 
 #: The last two states of a ResNet-101 in training are 1 GB; a job of the presets' size takes ten.
 LOW_BYTES, LOWEST_BYTES = 10 * 10**9, 10**9
@@ -100,7 +100,7 @@ def _one_file_system(folder: DataFolder) -> Finding:
 
 def _lock(root: Path) -> Finding:
     """Who holds the folder. It is never waited for, and let go at once."""
-    path = root / ".lock"
+    path = root / LOCK
     if not path.exists():
         return ok("data.lock", "free: `ccd serve` does not run on it")
     try:

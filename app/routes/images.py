@@ -125,7 +125,6 @@ def _cam_reply(
 ) -> Response:
     """The file, to be looked at; the address alone does not say in which format."""
     headers = {
-        "Cache-Control": "private, no-cache",
         "Content-Disposition": stored.disposition("inline"),
         "Link": _link(wanted),
         "Vary": "Accept",

@@ -6,7 +6,8 @@ from app.deps import ServicesDep
 from app.downloads import send_file
 from app.openapi import problems
 from app.report_schemas import HealthReport
-from app.reports import HEALTH, PAGE, page_headers, report_file
+from app.reports import page_headers, report_file
+from workers.files import HEALTH, PAGE
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
 
@@ -41,8 +42,5 @@ def get_job_health(job_id: str, request: Request, services: ServicesDep) -> Resp
     """Figures of every class, and findings with what to do about them."""
     record = services.record(job_id, "job")
     figures = report_file(record, HEALTH, store=services.store, data=services.data)
-    headers = {
-        "Cache-Control": "private, no-cache",
-        "Content-Disposition": figures.disposition("inline"),
-    }
+    headers = {"Content-Disposition": figures.disposition("inline")}
     return send_file(request, figures, data=services.data, headers=headers)
