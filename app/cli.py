@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from pydantic import ValidationError
 
+from app.command_line import check_redis, fail, settings_of
 from app.operating import DataOption, commands
 from workers.files import PAGE
 from workers.settings import Settings
@@ -74,16 +74,16 @@ def serve(
     from workers.eviction import UnsafeRedis
     from workers.files import FolderLocked
 
-    settings = _settings(
+    settings = settings_of(
         CCD_DATA=data, CCD_HOST=host, CCD_ALLOWED_ROOTS=os.pathsep.join(map(str, allow or ()))
     )
     _check_loopback(settings.host, insecure=insecure)
     try:
         serve(settings, port=settings.port if port is None else port, say=_say)
     except (CannotServe, ChildKeepsDying, FolderLocked, NotStarted, UnsafeRedis) as error:
-        _fail(str(error))
+        fail(str(error))
     except KeyboardInterrupt:
-        _fail("ended at once; what was running is taken up again at the next start", code=130)
+        fail("ended at once; what was running is taken up again at the next start", code=130)
 
 
 @app.command()
@@ -101,7 +101,7 @@ def api(
     from app.standalone import CannotServe, bind
     from workers import log
 
-    settings = _settings(CCD_HOST=host)
+    settings = settings_of(CCD_HOST=host)
     log.configure(settings.log_format, private=settings.allowed_roots)
     _need_redis(settings)
     try:
@@ -111,7 +111,7 @@ def api(
         else:
             listener = socket.socket(fileno=fd)
     except CannotServe as error:
-        _fail(str(error))
+        fail(str(error))
     config = uvicorn.Config(
         create_app(settings), log_config=None, access_log=False, timeout_graceful_shutdown=4
     )
@@ -127,7 +127,7 @@ def worker(
     ] = False,
 ) -> NoReturn:
     """Run one worker of one lane; CCD_REDIS_URL names the Redis or Valkey."""
-    settings = _settings()
+    settings = settings_of()
     _need_redis(settings)
     if check:
         _check_worker(settings, lane)
@@ -183,7 +183,7 @@ def run(
         out=out,
         url=url,
     )
-    raise typer.Exit(run_order(order, _settings(), Console()))
+    raise typer.Exit(run_order(order, settings_of(), Console()))
 
 
 @app.command()
@@ -208,7 +208,7 @@ def predict(
     Exit codes: 0 done, 1 nothing could be predicted, 2 wrong command line, 5 done but for images
     that cannot be used, 130 interrupted. Files without a row are told with their reason.
     """
-    _settings(CCD_DATA=data)
+    settings_of(CCD_DATA=data)
     options = {"--out": out, "--format": format}
     given = [f"{name}={value}" for name, value in options.items() if value is not None]
     _become("workers.predict_folder", [*given, "--", student, str(folder)])
@@ -245,7 +245,7 @@ def evaluate(
 
     Exit codes: 0 done, 1 the job or the truth cannot be used, 2 wrong command line, 130 stopped.
     """
-    _settings(CCD_DATA=data)
+    settings_of(CCD_DATA=data)
     options = {"truth": truth, "format": format, "split": split, "out": out}
     arguments = [
         *(f"--{name}={value}" for name, value in options.items() if value),
@@ -269,7 +269,7 @@ def report(
 
     Exit codes: 0 done, 1 the job or a file cannot be used, 2 wrong command line, 130 stopped.
     """
-    _settings(CCD_DATA=data)
+    settings_of(CCD_DATA=data)
     options = {"evaluation": evaluation, "out": out}
     given = [f"--{name}={value}" for name, value in options.items() if value]
     _become("workers.report_command", [*given, "--", job])
@@ -292,23 +292,10 @@ def main() -> None:
     app()
 
 
-def _settings(**environment: str | Path | None) -> Settings:
-    """The settings, after the options given were put into the environment for every child."""
-    os.environ.update({name: str(value) for name, value in environment.items() if value})
-    try:
-        return Settings()
-    except ValidationError as error:
-        lines = [
-            f"CCD_{'_'.join(map(str, wrong['loc'])).upper()}: {wrong['msg']}, is {wrong['input']!r}"
-            for wrong in error.errors()
-        ]
-        _fail("; ".join(lines), code=2)
-
-
 def _become(module: str, arguments: Sequence[str]) -> NoReturn:
     """Go on as a program of the heavy half, which this process does not import."""
     if find_spec("torch") is None:
-        _fail("torch is not installed here; install the extra `worker`", code=2)
+        fail("torch is not installed here; install the extra `worker`", code=2)
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 - as it says
 
 
@@ -327,27 +314,21 @@ def _check_worker(settings: Settings, lane: str) -> NoReturn:
         _say(f"not known: Redis does not answer: {error}")
         raise typer.Exit from error
     if not any((one.lane, one.host) == (lane, host) for one in standings):
-        _fail(f"no worker of lane {lane} on {host} was heard for {settings.lease_seconds:g} s")
+        fail(f"no worker of lane {lane} on {host} was heard for {settings.lease_seconds:g} s")
     _say(f"a worker of lane {lane} lives on {host}")
     raise typer.Exit
 
 
 def _need_redis(settings: Settings) -> None:
-    """Refuse a Redis that may lose records; one that is away is checked when it comes."""
-    from redis import RedisError
-
+    """Refuse a Redis that may lose records, and the lack of any."""
     from workers.eviction import UnsafeRedis
-    from workers.store import connect
 
     if settings.redis_url is None:
-        _fail("CCD_REDIS_URL is not set; name a Redis or Valkey, or use `ccd serve`", code=2)
+        fail("CCD_REDIS_URL is not set; name a Redis or Valkey, or use `ccd serve`", code=2)
     try:
-        with connect(settings) as client:
-            client.ping()
+        check_redis(settings, _say)
     except UnsafeRedis as error:
-        _fail(str(error))
-    except RedisError as error:
-        _say(f"Redis does not answer yet: {error}")
+        fail(str(error))
 
 
 def _check_loopback(host: str, *, insecure: bool) -> None:
@@ -359,16 +340,11 @@ def _check_loopback(host: str, *, insecure: bool) -> None:
     except ValueError:
         is_loopback = False
     if not is_loopback:
-        _fail(f"{host} is open to other machines and no key is asked for; say --insecure", code=2)
+        fail(f"{host} is open to other machines and no key is asked for; say --insecure", code=2)
 
 
 def _say(line: str) -> None:
     print(line, flush=True)
-
-
-def _fail(message: str, *, code: int = 1) -> NoReturn:
-    print(f"ccd: {message}", file=sys.stderr)
-    raise typer.Exit(code)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """The commands of whoever operates the service: doctor, recover."""
 
 import json
-import os
-import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
+
+from app.command_line import fail, settings_of, use
 
 commands = typer.Typer()
 
@@ -27,12 +27,12 @@ def doctor(
 ) -> None:
     """Look at everything the service needs: Redis, disk, folders, versions, devices, weights.
 
-    Nothing is changed. Exit codes: 0 no problem, 1 problems, each with its remedy.
+    Nothing of yours is changed. Exit codes: 0 no problem, 1 problems, each with its remedy.
     """
     from app.doctor import examine
     from app.doctor.findings import Level
 
-    _use(data)
+    use(CCD_DATA=data)
     findings = list(examine.examine(quick=quick))
     if as_json:
         print(json.dumps(examine.as_json(findings), indent=1))
@@ -61,32 +61,20 @@ def recover(
     from app.standalone import CannotServe, redis_url_of
     from workers.files import DataFolder
     from workers.recovery import recover
-    from workers.settings import Settings
     from workers.store import open_store
 
-    _use(data)
+    settings = settings_of(CCD_DATA=data)
     try:
-        settings = Settings()
         url = redis_url_of(settings)
-    except (CannotServe, ValueError) as error:
-        _fail(str(error), code=2)
+    except CannotServe as error:
+        fail(str(error), code=2)
     if url is None:
-        _fail("CCD_REDIS_URL is not set and no `ccd serve` runs on the data folder", code=3)
+        fail("CCD_REDIS_URL is not set and no `ccd serve` runs on the data folder", code=3)
     store = open_store(settings.model_copy(update={"redis_url": url}))
     try:
         store.redis.ping()  # an empty data folder asks nothing
         found = recover(store, DataFolder(settings.data), apply=apply)
     except RedisError as error:
-        _fail(f"Redis: {error}; what was restored stays, run it again", code=3)
+        fail(f"Redis: {error}; what was restored stays, run it again", code=3)
     report(found, print, applied=apply)
     raise typer.Exit(1 if found.lost else 0)
-
-
-def _fail(message: str, *, code: int) -> NoReturn:
-    print(f"ccd: {message}", file=sys.stderr)
-    raise typer.Exit(code)
-
-
-def _use(data: Path | None) -> None:
-    if data is not None:
-        os.environ["CCD_DATA"] = str(data)

@@ -16,13 +16,13 @@ from pathlib import Path
 import redis
 
 from app.children import start_child
+from app.command_line import check_redis
 from app.supervisor import Supervisor
 from app.valkey import MAX_SOCKET_PATH, launch_valkey, start_valkey, valkey_url
-from workers.eviction import UnsafeRedis
 from workers.files import DataFolder, write_json
 from workers.jobs import Lane
 from workers.settings import Settings
-from workers.store import connect, open_store
+from workers.store import open_store
 
 #: How often the children are looked at, in seconds.
 CHECK_SECONDS = 0.2
@@ -86,7 +86,7 @@ class Service:
         if self._settings.redis_url is None:
             self._start_valkey()
         else:
-            self._check_redis()
+            check_redis(self._settings, self._say)
         fd = self._listener.fileno()
         self._add("api", "--fd", str(fd), pass_fds=(fd,))
         for lane in Lane:
@@ -102,16 +102,6 @@ class Service:
         self._children.add("valkey", process, again, log=log)
         self._settings = self._settings.model_copy(update={"redis_url": valkey_url(socket)})
         open_store(self._settings).release_all()  # no worker outlived the last supervisor
-
-    def _check_redis(self) -> None:
-        """Refuse one that may lose records; one that is away is checked when it comes."""
-        try:
-            with connect(self._settings) as client:
-                client.ping()
-        except UnsafeRedis:
-            raise
-        except redis.RedisError as error:
-            self._say(f"Redis does not answer yet: {error}")
 
     def _add(
         self,
