@@ -1,6 +1,5 @@
 """Class activation maps on demand: which map is meant, and the work to be asked for."""
 
-import difflib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from app.images import image_of
 from app.labels import columns_of
 from app.middleware import current_request_id
 from app.student_files import original_weights
-from app.text import same_key
+from app.text import near_names, same_key
 from workers.cams import Cam, CamCache, CamFormat, fitted
 from workers.files import MANIFEST
 from workers.jobs import Kind, Lane, Phase, Record, Status
@@ -160,11 +159,5 @@ def _position(wanted: str, names: Sequence[str]) -> int:
     keys = [same_key(name) for name in names]
     if (key := same_key(wanted)) in keys:
         return keys.index(key)
-    near = difflib.get_close_matches(key, keys, n=3)
-    nearest = [names[keys.index(key)] for key in near] or names[:3]
-    listed = ", ".join(shown(name) for name in nearest)
-    raise invalid(
-        "/query/class",
-        f"is no class of this job, is {shown(wanted)}; "
-        f"{'the nearest are' if near else 'its classes are'} {listed}",
-    )
+    reason = f"is no class of this job, is {shown(wanted)}; {near_names(wanted, names)}"
+    raise invalid("/query/class", reason)

@@ -1,6 +1,5 @@
 """Evaluations: accepted, stored, and read back."""
 
-import difflib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +9,7 @@ from app.errors import Problem, invalid, shown
 from app.evaluation_schemas import EvaluationCreate, EvaluationOptions
 from app.replies import source_reply, state_reply, times_reply
 from app.submit import submit_record
+from app.text import near_names
 from app.uploads import Upload, UploadedFile
 from workers.archives import check_archive, is_zip
 from workers.durable import make_folder, sync_folder
@@ -143,8 +143,7 @@ def _check_classes(job: Record, class_map: Mapping[str, str | None]) -> None:
     names = [spec["name"] for spec in job.request["classes"]]
     for name, target in class_map.items():
         if target is not None and target not in names:
-            nearest = ", ".join(difflib.get_close_matches(target, names)) or ", ".join(names[:5])
             raise invalid(
                 f"/class_map/{name}",
-                f"must be a class of {job.id}, is {shown(target)}; the nearest are {nearest}",
+                f"must be a class of {job.id}, is {shown(target)}; {near_names(target, names)}",
             )

@@ -1,6 +1,5 @@
 """What a request for other thresholds comes to: given by hand, tuned on truth, or kept before."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +8,7 @@ from app.errors import FieldError, Problem, invalid, invalid_fields, shown
 from app.evaluations import evaluation_result
 from app.labels import columns_of
 from app.schemas import ThresholdsUpdate
-from app.text import plain
+from app.text import near_names, plain
 from app.thresholds import thresholds_of
 from workers.jobs import Record
 from workers.stages import Stage, student_id_of
@@ -106,10 +105,7 @@ def _by_class(given: Mapping[str, float | None], names: Sequence[str]) -> dict[s
 
 
 def _unknown(name: str, names: Sequence[str]) -> str:
-    nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or names[:MAX_NAMED]
-    return f"is no class of this student, which has {', '.join(map(shown, nearest))}" + (
-        " and more" if len(nearest) < len(names) else ""
-    )
+    return f"is no class of this student; {near_names(name, names)}"
 
 
 def _missing(names: Sequence[str]) -> str:

@@ -1,17 +1,21 @@
 """Text that users give us: what a name may hold, and how two names are compared."""
 
+import difflib
 import unicodedata
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from app.errors import REFUSED
+from app.errors import REFUSED, shown
 
 #: Joiners inside emoji and words of some scripts: invisible, but part of the spelling.
 JOINERS = frozenset("\u200c\u200d")
 #: Control characters, invisible and bidirectional marks, line breaks, lone surrogates.
 BANNED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+#: Names that a message offers in place of a wrong one.
+MAX_NEAR = 3
 
 
 def refused(reason: str) -> PydanticCustomError:
@@ -52,6 +56,14 @@ def plain(text: str) -> str:
 def same_key(name: str) -> str:
     """Two names are the same class if this is the same."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def near_names(wanted: str, names: Sequence[str]) -> str:
+    """For a message about a name that is none of `names`: those like it, else some of them."""
+    keys = [same_key(name) for name in names]
+    near = difflib.get_close_matches(same_key(wanted), keys, n=MAX_NEAR)
+    listed = [names[keys.index(key)] for key in near] or names[:MAX_NEAR]
+    return f"{'the nearest are' if near else 'its classes are'} {', '.join(map(shown, listed))}"
 
 
 def _checked_name(name: str) -> str:

@@ -398,7 +398,7 @@ def test_a_student_without_exports_can_be_changed_too(api):
         ({"evaluation_id": "eval_0"}, "/evaluation_id", "there is no evaluation 'eval_0'"),
         ({"evaluation_id": "../x"}, "/evaluation_id", "there is no evaluation '../x'"),
         ({"evaluation_id": 1}, "/evaluation_id", "is 1"),
-        ({"thresholds": {**OTHER, "zebr": 0.5}}, "/thresholds/zebr", "which has 'zebra'"),
+        ({"thresholds": {**OTHER, "zebr": 0.5}}, "/thresholds/zebr", "the nearest are 'zebra'"),
         ({"thresholds": {**OTHER, "a/b": 0.5}}, "/thresholds/a~1b", "is no class"),
         ({"thresholds": {ANT: 0.5}}, "/thresholds", r"lacks 'zebra', 'bee; \\ honey'; every"),
         ({"thresholds": {}}, "/thresholds", "lacks 'zebra'"),
