@@ -18,7 +18,7 @@ from workers.files import (
     read_rows,
 )
 from workers.jobs import Record
-from workers.label_rows import rounded
+from workers.label_rows import label_row, rounded
 from workers.stages import (
     CERTAIN,
     CERTAIN_STAGES,
@@ -79,14 +79,6 @@ class Columns:
         """Values by class in the order of the files' columns."""
         return [values[name] for name in self.names_by_column]
 
-    def over(self, row: Sequence[float], limits: Sequence[float | None]) -> list[str]:
-        """The classes whose score reaches its limit; none without a limit."""
-        return [
-            name
-            for name, column in zip(self.names, self.columns, strict=True)
-            if (limit := limits[column]) is not None and row[column] >= limit
-        ]
-
 
 @dataclass(frozen=True)
 class Views:
@@ -144,14 +136,12 @@ class Labels:
         scores: Mapping[int, Sequence[float]],
         views: Mapping[int, list[dict[str, Any]]] | None,
     ) -> dict[str, Any]:
-        row = scores[image["content"]]
-        labelled = {
-            "image_id": image["image_id"],
-            "path": image["path"],
-            "scores": self.columns.scores(row),
-            "labels": self.columns.over(row, self.limits),
-            "thresholds_version": self.thresholds_version,
-        }
+        row, columns = scores[image["content"]], self.columns
+        cells = [
+            (name, row[column], self.limits[column])
+            for name, column in zip(columns.names, columns.columns, strict=True)
+        ]
+        labelled = label_row(image["image_id"], image["path"], cells, self.thresholds_version)
         return labelled if views is None else {**labelled, "views": views[image["content"]]}
 
 

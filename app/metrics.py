@@ -13,7 +13,7 @@ import structlog
 from app.deps import Services
 from app.exposition import Family, Histogram, render
 from models.config import METHOD_VERSION
-from workers.jobs import MOVES, Kind, Lane, Status
+from workers.jobs import Kind, Lane, Status
 from workers.registry import Registry, Standing
 from workers.stats import Stats, read_stats
 from workers.version import code_version
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 Families = list[Family | Histogram]
 
-ENDS = [status for status in Status if status not in MOVES]
+ENDS = [status for status in Status if status.is_final]
 
 
 def scrape(services: Services) -> str:

@@ -55,7 +55,7 @@ def _stages(evaluation: Mapping[str, Any]) -> Table:
             *(found["map"], own.get("cf1"), own.get("of1"), own.get("op"), own.get("or")),
             *(best["cf1"], best["of1"], found["calibration_error"]),
         )
-        table.add_row(stage, *map(percent, figures))
+        table.add_row(stage, *map(points, figures))
     table.caption = (
         "CF1, OF1, precision and recall at the job's own thresholds; best: at those of the best F1"
     )
@@ -84,16 +84,16 @@ def _classes(evaluation: Mapping[str, Any]) -> Table:
     by_stage = [evaluation["stages"][stage]["classes"] for stage in Stage]
     rows = list(zip(evaluation["classes"], *by_stage, strict=True))
     for about, *found in rows[:MAX_CLASSES]:
-        figures = (percent(one["average_precision"]) for one in found)
+        figures = (points(one["average_precision"]) for one in found)
         table.add_row(escape(about["name"]), f"{about['support']:,}", *figures)
     if len(rows) > MAX_CLASSES:
         table.caption = f"and {len(rows) - MAX_CLASSES:,} more classes"
     return table
 
 
-def percent(value: float | None) -> str:
-    """`71.3`, or a dash for what has no value."""
-    return "-" if value is None else f"{100 * value:.1f}"
+def points(share: float | None) -> str:
+    """`71.3` of a hundred, or a dash for what has no value."""
+    return "-" if share is None else f"{100 * share:.1f}"
 
 
 def _change(value: float | None) -> str:

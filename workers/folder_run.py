@@ -21,7 +21,7 @@ from models.data import ImageChanged, ImageFiles, in_order
 from models.images import UnusableImage, decode, resize, to_tensor
 from models.portable import LoadedStudent, NotAStudent, load_student
 from workers.files import WEIGHTS, DataFolder
-from workers.label_rows import rounded
+from workers.label_rows import label_row
 from workers.listing import image_id_of, is_bad_image
 from workers.paths import FileRefused, FoundFile
 from workers.sandbox import Inspected, Verdict
@@ -50,14 +50,8 @@ class LabellingStudent:
 
     def row(self, file: FoundFile, image: Inspected, scores: Sequence[float]) -> Row:
         """One row, as the service has it."""
-        cells = zip(self.names, scores, self.limits, strict=True)
-        return {
-            "image_id": image_id_of(file, image),
-            "path": file.name,
-            "scores": {name: rounded(s) for name, s in zip(self.names, scores, strict=True)},
-            "labels": [name for name, s, limit in cells if limit is not None and s >= limit],
-            "thresholds_version": self.thresholds_version,
-        }
+        cells = list(zip(self.names, scores, self.limits, strict=True))
+        return label_row(image_id_of(file, image), file.name, cells, self.thresholds_version)
 
 
 def open_student(given: str, data: DataFolder) -> LabellingStudent:

@@ -15,6 +15,22 @@ def rounded(score: float) -> float:
     return float(f"{score:.6g}")
 
 
+def label_row(
+    image_id: str,
+    path: str,
+    cells: Sequence[tuple[str, float, float | None]],
+    thresholds_version: int | None,
+) -> dict[str, Any]:
+    """One row; `cells` are (class, score, from which score on it is a label; None: never)."""
+    return {
+        "image_id": image_id,
+        "path": path,
+        "scores": {name: rounded(score) for name, score, _ in cells},
+        "labels": [name for name, score, least in cells if least is not None and score >= least],
+        "thresholds_version": thresholds_version,
+    }
+
+
 def ndjson_lines(rows: Iterable[dict[str, Any]]) -> bytes:
     """One JSON object a line."""
     lines = (json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in rows)

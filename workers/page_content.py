@@ -9,6 +9,7 @@ from typing import Any
 from models.health import Finding, Severity
 from models.vitals import MOST_LABELS, Vitals
 from workers.charts import Line, bar, curve, histogram
+from workers.evaluation_table import points
 from workers.gallery import Picture
 
 #: What the stages of an evaluation are called, in the order in which a job makes them.
@@ -244,7 +245,7 @@ def _evaluation(evaluation: Mapping[str, Any]) -> dict[str, Any]:
             {
                 "name": STAGES[name],
                 "bar": bar(stages[name]["map"] or 0),
-                "value": f"{_points_of(stages[name]['map'])} mAP",
+                "value": f"{points(stages[name]['map'])} mAP",
             }
             for name in shown
         ],
@@ -253,12 +254,8 @@ def _evaluation(evaluation: Mapping[str, Any]) -> dict[str, Any]:
             {
                 "name": row["name"],
                 "support": f"{row['support']:,}",
-                "figures": [_points_of(by_stage[name].get(row["name"])) for name in shown],
+                "figures": [points(by_stage[name].get(row["name"])) for name in shown],
             }
             for row in evaluation["classes"]
         ],
     }
-
-
-def _points_of(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f}"
