@@ -7,7 +7,7 @@ from typing import Any
 from fastapi.responses import StreamingResponse
 
 from app.labels import Labels
-from app.replies import write_cursor
+from app.replies import write_position
 from workers.label_rows import csv_header, csv_lines, ndjson_lines
 
 JSON, NDJSON, CSV = "application/json", "application/x-ndjson", "text/csv"
@@ -19,7 +19,7 @@ def page_fields(labels: Labels, start: int, limit: int) -> dict[str, Any]:
     rows = labels.read(start, start + limit)
     stop = start + len(rows)
     has_more = stop < labels.count()
-    return {"data": rows, "next_cursor": write_cursor(stop) if has_more else None}
+    return {"data": rows, "next_cursor": write_position(stop) if has_more else None}
 
 
 def stream(labels: Labels, media_type: str, *, filename: str) -> StreamingResponse:

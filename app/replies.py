@@ -145,13 +145,13 @@ def page_of(
     return found, cursor
 
 
-def write_cursor(position: int) -> str:
+def write_position(position: int) -> str:
     """The cursor of rows that begin at `position` of a file."""
     return base64.urlsafe_b64encode(f"at:{position}".encode()).decode().rstrip("=")
 
 
-def read_cursor(cursor: str | None) -> int:
-    """The position that `write_cursor` wrote; 0 without one."""
+def read_position(cursor: str | None) -> int:
+    """The position that `write_position` wrote; 0 without one."""
     if cursor is None:
         return 0
     try:

@@ -10,7 +10,9 @@ from app.schemas import Reply
 class WorkerUnit(Reply):
     """A piece of work in hand."""
 
-    record_id: str = Field(description="The dataset, job or prediction that it is part of.")
+    record_id: str = Field(
+        description="What it is part of: a dataset, job, prediction, evaluation or map."
+    )
     phase: str
     unit: int = Field(description="Position in its phase, from 0.")
 

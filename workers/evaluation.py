@@ -21,7 +21,7 @@ from workers.truth.gather import shown
 from workers.truth.truth import Truth, TruthWarning
 
 #: Part of the name under which a result is kept: other figures, another version.
-VERSION = 2
+EVALUATION_VERSION = 2
 #: Of images and paths that found no partner, this many are listed by name.
 MAX_LISTED = 100
 
@@ -100,22 +100,22 @@ def _short_sorts() -> Iterator[None]:
 def _document(
     results: JobResults, truth: Truth, joined: Joined, figures: Mapping[Stage, Figures]
 ) -> dict[str, Any]:
-    any_stage = figures[Stage.STUDENT]
+    student = figures[Stage.STUDENT]
     names = [results.classes[i] for i in joined.classes]
     return {
         "job_id": results.job_id,
         "format": truth.format,
         "thresholds_version": results.version.version,
-        "counts": _counts(results, truth, joined, any_stage),
+        "counts": _counts(results, truth, joined, student),
         "classes": [
             {"name": name, "support": int(support), "ignored": int(ignored)}
             for name, support, ignored in zip(
-                names, any_stage.support.tolist(), any_stage.ignored.tolist(), strict=True
+                names, student.support.tolist(), student.ignored.tolist(), strict=True
             )
         ],
         "stages": {stage: _stage(names, found) for stage, found in figures.items()},
         "steps": _steps(figures),
-        "best_thresholds": _best_thresholds(results, names, any_stage),
+        "best_thresholds": _best_thresholds(results, names, student),
         "renamed": dict(joined.names.renamed),
         "only_in_truth": {k: list(near) for k, near in joined.names.only_in_truth.items()},
         "only_in_job": list(joined.names.only_in_job),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from workers.digests import digest_of
-from workers.evaluation import VERSION, evaluate_job
+from workers.evaluation import EVALUATION_VERSION, evaluate_job
 from workers.files import CURVES, EVALUATION, DataFolder, read_json, write_json
 from workers.joined import digest_of_truth
 from workers.results import JobResults
@@ -35,7 +35,7 @@ def publish(
     thresholds = results.thresholds(Stage.STUDENT)
     assert thresholds is not None, "a student has thresholds"
     digest = digest_of(
-        VERSION,
+        EVALUATION_VERSION,
         results.job_id,
         [str(threshold) for threshold in thresholds.tolist()],
         digest_of_truth(truth),

@@ -189,8 +189,8 @@ def made_ms(id: str) -> int | None:
     return made
 
 
-def milliseconds(text: str) -> int:
-    """What `rfc3339` wrote."""
+def from_rfc3339(text: str) -> int:
+    """Milliseconds since 1970, from what `rfc3339` wrote."""
     return round(datetime.fromisoformat(text).timestamp() * 1000)
 
 

@@ -19,8 +19,8 @@ from workers.jobs import (
     Phase,
     Record,
     Status,
+    from_rfc3339,
     made_ms,
-    milliseconds,
     rfc3339,
     unit_id,
 )
@@ -229,8 +229,8 @@ def _read_ending(own: Path) -> Ending | None:
         facts=end["facts"],
         outputs={(phase, unit): name for phase, unit, name in end["outputs"]},
         error=JobError(**error) if error else None,
-        started_ms=milliseconds(end["started_at"]) if end["started_at"] else None,
-        finished_ms=milliseconds(end["finished_at"]),
+        started_ms=from_rfc3339(end["started_at"]) if end["started_at"] else None,
+        finished_ms=from_rfc3339(end["finished_at"]),
     )
 
 

@@ -17,8 +17,8 @@ from app.replies import (
     json_reply,
     page_of,
     polled_reply,
-    read_cursor,
-    write_cursor,
+    read_position,
+    write_position,
 )
 from app.schemas import Dataset, DatasetCreate, DatasetPage, ImagePage, SkippedPage
 from app.submit import submit_folder, submit_upload
@@ -115,13 +115,13 @@ def list_images(
     if record.status is not Status.SUCCEEDED:
         raise _not_ready(record, "images")
     manifest = services.data.dataset(dataset_id) / MANIFEST
-    start = read_cursor(cursor)
+    start = read_position(cursor)
     rows = manifest_rows(manifest, start, start + limit)
     has_more = start + len(rows) < manifest_count(manifest)
     return json_reply(
         {
             "data": [{field: row[field] for field in IMAGE_FIELDS} for row in rows],
-            "next_cursor": write_cursor(start + len(rows)) if has_more else None,
+            "next_cursor": write_position(start + len(rows)) if has_more else None,
         }
     )
 
@@ -140,8 +140,8 @@ def list_skipped_files(
     record = services.record(dataset_id, "ds")
     if not record.status.is_final:
         raise _not_ready(record, "list of skipped files")
-    rows, end = _read_lines(services.data.skipped(dataset_id), read_cursor(cursor), limit)
-    return json_reply({"data": rows, "next_cursor": None if end is None else write_cursor(end)})
+    rows, end = _read_lines(services.data.skipped(dataset_id), read_position(cursor), limit)
+    return json_reply({"data": rows, "next_cursor": None if end is None else write_position(end)})
 
 
 @router.delete(

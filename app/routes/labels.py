@@ -10,7 +10,7 @@ from app.errors import invalid
 from app.label_replies import CSV, JSON, NDJSON, page_fields, stream
 from app.labels import stage_labels
 from app.openapi import problems
-from app.replies import json_reply, read_cursor
+from app.replies import json_reply, read_position
 from app.schemas import LabelPage
 from workers.stages import Stage
 
@@ -64,4 +64,4 @@ def list_labels(
     )
     if media_type != JSON:
         return stream(labels, media_type, filename=f"{job_id}-{stage}")
-    return json_reply(page_fields(labels, read_cursor(cursor), limit))
+    return json_reply(page_fields(labels, read_position(cursor), limit))

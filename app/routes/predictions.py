@@ -17,7 +17,7 @@ from app.replies import (
     json_reply,
     polled_reply,
     prediction_reply,
-    read_cursor,
+    read_position,
 )
 from app.schemas import Prediction, PredictionCreate
 from app.submit import student_job, submit_prediction, submit_upload
@@ -113,7 +113,7 @@ def get_prediction(
     if media_type != JSON:
         labels = _labels(services, record, thresholds_version)
         return stream(labels, media_type, filename=prediction_id)
-    start, rows = read_cursor(cursor), _ready_labels(services, record, thresholds_version)
+    start, rows = read_position(cursor), _ready_labels(services, record, thresholds_version)
     return polled_reply(
         _with_rows(record, rows, start=start, limit=limit),
         record,

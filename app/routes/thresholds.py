@@ -9,7 +9,7 @@ from app.conditional import is_unchanged, matches
 from app.deps import DEFAULT_PAGE, Cursor, Limit, Services, ServicesDep
 from app.labels import columns_of
 from app.openapi import problems
-from app.replies import json_reply, read_cursor, write_cursor
+from app.replies import json_reply, read_position, write_position
 from app.rethreshold import wanted_thresholds
 from app.schemas import ThresholdsPage, ThresholdsReply, ThresholdsUpdate
 from app.student_files import exports_folder
@@ -60,7 +60,7 @@ def list_thresholds_versions(
 ) -> Response:
     """No version is ever changed or deleted; the first is what the job itself found."""
     job = student_job(services, student_id)
-    names, start = columns_of(job).names, read_cursor(cursor)
+    names, start = columns_of(job).names, read_position(cursor)
     numbers = list(versions(services.data, student_id))
     page = numbers[start : start + limit]
     found = [thresholds_of(student_id, services.data, number) for number in page]
@@ -68,7 +68,7 @@ def list_thresholds_versions(
     return json_reply(
         {
             "data": [thresholds_reply(one, names, job.finished_at) for one in found],
-            "next_cursor": write_cursor(start + limit) if has_more else None,
+            "next_cursor": write_position(start + limit) if has_more else None,
         }
     )
 

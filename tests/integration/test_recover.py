@@ -12,7 +12,7 @@ from app.recover_command import report
 from demo.world import CLASSES, write_world
 from tests.store_calls import claim
 from workers.files import DataFolder
-from workers.jobs import JobError, Kind, Lane, Phase, Status, made_ms, milliseconds, new_id, rfc3339
+from workers.jobs import JobError, Kind, Lane, Phase, Status, from_rfc3339, made_ms, new_id, rfc3339
 from workers.outcomes import REQUEST, RESULT, write_end, write_failure, write_request
 from workers.reaper import Reaper
 from workers.recovery import recover
@@ -173,7 +173,7 @@ def assert_same(before, after):
         for name in ("created_at", "finished_at"):
             time, expected = found.pop(name), wanted.pop(name)
             assert (time is None) == (expected is None)
-            assert time is None or abs(milliseconds(time) - milliseconds(expected)) < 60_000
+            assert time is None or abs(from_rfc3339(time) - from_rfc3339(expected)) < 60_000
         assert found == wanted
 
 
@@ -378,6 +378,6 @@ def test_an_id_tells_when_it_was_made():
     made = made_ms(id)
 
     assert made is not None
-    assert milliseconds(rfc3339(made)) == made
+    assert from_rfc3339(rfc3339(made)) == made
     assert made_ms("job_1") is None
     assert made_ms("job_" + "o" * 22) is None

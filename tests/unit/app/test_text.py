@@ -10,8 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.classes import Classes, read_classes
 from app.errors import Problem, pointer_of, shown
-from app.replies import read_cursor, write_cursor
-from app.text import bad_character, plain, same_key
+from app.replies import read_position, write_position
+from app.text import bad_character, near_names, plain, same_key
 from workers.label_rows import escaped_name, rounded, safe_cell
 
 LIST = TypeAdapter(Classes)
@@ -70,15 +70,22 @@ def test_a_thousand_classes_are_taken():
     assert len(read_classes([f"class {i}" for i in range(1000)])) == 1000
 
 
+def test_a_wrong_name_is_answered_with_the_nearest_or_with_some():
+    names = ["bus", "Zebra", "dog", "eel"]
+
+    assert near_names("ZEBAR", names) == "the nearest are 'Zebra'"
+    assert near_names("quokka", names) == "its classes are 'bus', 'Zebra', 'dog'"
+
+
 @given(st.integers(0, 10**17))
 def test_a_cursor_leads_back_to_its_position(position):
-    assert read_cursor(write_cursor(position)) == position
+    assert read_position(write_position(position)) == position
 
 
 @given(st.text(max_size=30).filter(lambda text: not text.startswith("YXQ6")))
 def test_any_other_cursor_is_refused(text):
     with pytest.raises(Problem, match="/query/cursor"):
-        read_cursor(text)
+        read_position(text)
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "\n=1"])
