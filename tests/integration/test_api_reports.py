@@ -1,9 +1,5 @@
 """The health report over HTTP: the page, its figures, and what a browser may do with it."""
 
-import base64
-import hashlib
-import re
-
 import pytest
 
 from app.reports import ALONE
@@ -91,12 +87,3 @@ def test_a_damaged_report_is_not_shown(api):
 
 def test_there_is_no_report_of_a_job_that_is_not_there(api):
     assert api.get("/v1/jobs/job_none/report").json()["code"] == "job_not_found"
-
-
-def test_the_policy_of_a_real_page_has_the_digests_of_its_style_and_script():
-    from workers.page import _own, content_policy
-
-    for directive, file in (("style-src", "report.css"), ("script-src", "report.js")):
-        digest = hashlib.sha256(_own(file).encode()).digest()
-        (named,) = re.findall(f"{directive} '(.*?)'", content_policy())
-        assert named == f"sha256-{base64.b64encode(digest).decode()}"

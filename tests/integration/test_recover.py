@@ -197,7 +197,9 @@ def keep(folder, kind=Kind.JOB, id="job_1", waits_for=None, phases=(EMBED,)):
 
 
 def test_what_had_not_ended_is_queued_in_its_old_place(folder, store):
-    first, second = new_id("job"), new_id("job")
+    first = second = new_id("job")
+    while made_ms(second) == made_ms(first):
+        second = new_id("job")
     keep(folder, id=second)
     keep(folder, id=first)
 
@@ -206,10 +208,7 @@ def test_what_had_not_ended_is_queued_in_its_old_place(folder, store):
     record = store.get(first)
     assert (record.status, record.request_id, record.priority) == (Status.QUEUED, "req_1", 3)
     assert record.created_at == rfc3339(made_ms(first))
-    order = sorted([first, second], key=made_ms)
-    assert [claim(store).record.id, claim(store).record.id] == order or made_ms(first) == made_ms(
-        second
-    )
+    assert [claim(store).record.id, claim(store).record.id] == [first, second]
 
 
 def test_a_record_in_redis_is_left_as_it_is(folder, store):
@@ -338,7 +337,7 @@ def test_results_that_are_gone_are_told(folder, store):
     ]
 
 
-def test_a_million_results_fit_through_the_script(folder, store):
+def test_twenty_thousand_results_fit_through_the_script(folder, store):
     phases = [Phase("embed", Lane.METHOD, units=20_000)]
     keep(folder, phases=[replace(phases[0], units=1)])
     recover(store, folder, apply=True)

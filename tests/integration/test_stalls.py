@@ -41,9 +41,10 @@ def test_a_unit_without_progress_ends_its_process(store, ends):
 
 def test_progress_puts_the_limit_off(store, ends):
     submit(store)
-    with heartbeat(store, claim(store), ends, stall_seconds=30) as beat:
-        beat._moved_at -= 31
-        beat.on_batch(1)
+    beat = heartbeat(store, claim(store), ends, stall_seconds=30)
+    beat._moved_at -= 31
+    beat.on_batch(1)
+    with beat:
         wait_until(lambda: store.get("job_1").progress.done == 1)
     assert ends == []
 

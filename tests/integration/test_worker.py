@@ -221,6 +221,7 @@ def test_the_model_card_says_where_the_student_comes_from(calm: Calm) -> None:
     assert (card["metrics"], card["thresholds"]["version"]) == (None, 1)
     assert "no true label" in card["thresholds"]["meaning"]
     # The report comes after the card, with warnings of its own.
+    assert "no_threshold" in {warning["code"] for warning in card["warnings"]}
     assert card["warnings"] == facts["warnings"][: len(card["warnings"])]
     assert card["onnx"] == facts["onnx"]
 
