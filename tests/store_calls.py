@@ -5,12 +5,30 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from workers.jobs import JobError, Kind, Lane, Phase
+from workers.registry import Standing
+from workers.worker import Worker
 
 REGISTER = [Phase("register", Lane.IO)]
 CHECK = [Phase("check", Lane.METHOD, weight=0)]
 SHARDS = Phase("embed", Lane.METHOD, units=3, weight=1)
 EPOCHS = Phase("train", Lane.METHOD, units=2, sequential=True, weight=3)
 BROKEN = JobError("no_images", "register", "The folder holds no image.", "Name another folder.")
+#: What a worker that has nothing to do says of itself.
+STANDING = Standing(
+    name="method@a:1",
+    lane=Lane.METHOD,
+    host="a",
+    pid=1,
+    version="1.0",
+    method=1,
+    device="Some GPU",
+    gpu="GPU-a",
+    memory_bytes=1000,
+    memory_used_bytes=10,
+    draining=False,
+    unit=None,
+    images_per_second=None,
+)
 
 
 def submit(store, id="job_1", phases=(SHARDS,), **more):
@@ -23,6 +41,18 @@ def register(store, id="ds_1"):
 
 def claim(store, lane=Lane.METHOD, worker="w"):
     return store.claim(lane, worker=worker, nonce=secrets.token_hex(8))
+
+
+def worker_of(store, settings, lane=Lane.IO, is_draining=lambda: False):
+    """A worker in this process, which rings for no other."""
+    return Worker(
+        lane,
+        settings=settings,
+        store=store,
+        name=f"{lane}@test:1",
+        is_draining=is_draining,
+        ring=lambda *_: None,
+    )
 
 
 def lose(store, lost):

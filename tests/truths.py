@@ -133,3 +133,8 @@ def write_nus_wide(
             text = "".join(f"{row}\n" for row in rows)
             (folder / f"Labels_{concept}{tail}.txt").write_text(text)
     return root
+
+
+def labels(truth):
+    """The labels of every image."""
+    return {path: set(image.labels) for path, image in truth.images.items()}

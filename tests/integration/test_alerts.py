@@ -8,9 +8,8 @@ import pytest
 import yaml
 
 from tests.expositions import read
-from tests.integration.test_metrics import STANDING
 from tests.serving import wait_until
-from tests.store_calls import CHECK, claim, lose, submit
+from tests.store_calls import CHECK, STANDING, claim, lose, submit
 from workers.registry import Registry
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

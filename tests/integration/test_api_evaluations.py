@@ -6,9 +6,9 @@ import zipfile
 
 import pytest
 
+from tests.store_calls import worker_of
 from tests.truths import coco, voc_object, write_voc
-from workers.jobs import Kind, Lane
-from workers.worker import Worker
+from workers.jobs import Kind
 
 #: Paths and classes of the job of `Api`.
 TRUTH = (
@@ -30,14 +30,7 @@ class Desk:
         return self.post(files={"truth": (filename, content)}, data=fields)
 
     def work(self):
-        Worker(
-            Lane.IO,
-            settings=self.api.settings,
-            store=self.api.store,
-            name="io@test:1",
-            is_draining=lambda: False,
-            ring=lambda *_: None,
-        ).run_until_empty()
+        worker_of(self.api.store, self.api.settings).run_until_empty()
 
     def read(self, evaluation, **params):
         return self.api.get(f"/v1/evaluations/{evaluation['id']}", params=params).json()

@@ -8,15 +8,14 @@ import csv
 import hashlib
 import io
 import json
-import threading
 
 import pytest
 from safetensors import safe_open
 from safetensors.torch import load
 
 from models.headers import HEADER, layout_of
+from tests.store_calls import at_once, worker_of
 from workers.jobs import Lane
-from workers.worker import Worker
 
 ANT, BEE, ZEBRA = "=ant", "bee; \\ honey", "zebra"
 #: What decides otherwise than the job's own: ant never, bee from 0.1 on.
@@ -159,14 +158,7 @@ def evaluate(api, job_id, truth=TRUTH):
 
 
 def work(api):
-    Worker(
-        Lane.IO,
-        settings=api.settings,
-        store=api.store,
-        name="io@test:1",
-        is_draining=lambda: False,
-        ring=lambda *_: None,
-    ).run_until_empty()
+    worker_of(api.store, api.settings).run_until_empty()
 
 
 def test_thresholds_are_tuned_on_an_evaluation(api, job_id, student):
@@ -274,25 +266,16 @@ def test_if_match_is_a_list_of_strong_tags(api, student, if_match, status):
     assert put(api, student, {"version": 1}, **{"If-Match": if_match}).status_code == status
 
 
-def at_once(calls):
-    """The answers to calls made by a thread each."""
-    answers = []
-    threads = [threading.Thread(target=lambda call=call: answers.append(call())) for call in calls]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return answers
-
-
 def test_of_users_at_once_one_wins_and_the_others_are_told(api, student):
     values = [round(0.1 * i, 1) for i in range(1, 7)]
 
     answers = at_once(
-        lambda value=value: put(
-            api, student, {"thresholds": {**OTHER, BEE: value}}, **{"If-Match": '"v1"'}
+        *(
+            lambda value=value: put(
+                api, student, {"thresholds": {**OTHER, BEE: value}}, **{"If-Match": '"v1"'}
+            )
+            for value in values
         )
-        for value in values
     )
 
     assert sorted(answer.status_code for answer in answers) == [200, *[412] * 5]
@@ -304,8 +287,10 @@ def test_of_users_at_once_who_name_no_version_no_change_is_lost(api, student):
     values = [round(0.1 * i, 1) for i in range(1, 7)]
 
     answers = at_once(
-        lambda value=value: put(api, student, {"thresholds": {**OTHER, BEE: value}})
-        for value in values
+        *(
+            lambda value=value: put(api, student, {"thresholds": {**OTHER, BEE: value}})
+            for value in values
+        )
     )
 
     listed = api.get(f"{student}/thresholds/versions").json()["data"]

@@ -12,10 +12,10 @@ from safetensors.torch import save_file
 
 from models.overlay import WEIGHT, heat_colors
 from models.portable import FORMAT, HEADER
+from tests.store_calls import worker_of
 from workers import render
 from workers.files import write_json
 from workers.jobs import Kind, Lane
-from workers.worker import Worker
 
 #: Upright size, and the red square in it: left, top, right, bottom.
 WIDTH, HEIGHT = 240, 120
@@ -70,14 +70,7 @@ def folder(api):
 
 @pytest.fixture
 def worker(api):
-    return Worker(
-        Lane.IO,
-        settings=api.settings,
-        store=api.store,
-        name="io@test:1",
-        is_draining=lambda: False,
-        ring=lambda *_: None,
-    )
+    return worker_of(api.store, api.settings)
 
 
 @pytest.fixture

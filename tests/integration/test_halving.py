@@ -11,11 +11,11 @@ from demo.world import CLASSES, write_world
 from models.config import PRESETS
 from models.student import Student
 from models.teacher import Teacher
+from tests.store_calls import worker_of
 from workers.files import DataFolder, read_json
 from workers.jobs import Kind, Lane, Phase, Status, new_id
 from workers.settings import Settings
 from workers.store import Store, connect
-from workers.worker import Worker
 
 IMAGES, TEACHER_BATCH, BATCH = 10, 4, 6
 
@@ -54,14 +54,7 @@ class Service:
 
     def work(self):
         for lane in (Lane.IO, Lane.METHOD, Lane.IO):
-            Worker(
-                lane,
-                settings=self.settings,
-                store=self.store,
-                name=f"{lane}@test:1",
-                is_draining=lambda: False,
-                ring=lambda *_: None,
-            ).run_until_empty()
+            worker_of(self.store, self.settings, lane).run_until_empty()
 
     def job(self, **config):
         """A job that has ended."""

@@ -8,11 +8,10 @@ from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from tests.serving import wait_until
-from tests.store_calls import CHECK, SHARDS
+from tests.store_calls import CHECK, SHARDS, worker_of
 from workers.jobs import Kind, Lane, Phase, Record
 from workers.reaper import Reaper
 from workers.settings import Settings
-from workers.worker import Worker
 
 NAMES = {"request_id": "req-7", "record": "job_1", "phase": "embed", "unit": 0, "attempt": 1}
 
@@ -25,14 +24,7 @@ def lines():
 
 @pytest.fixture
 def worker(store, tmp_path):
-    return Worker(
-        Lane.METHOD,
-        settings=Settings(data=tmp_path, heartbeat_seconds=0.01),
-        store=store,
-        name="method@test:1",
-        is_draining=lambda: False,
-        ring=lambda *_: None,
-    )
+    return worker_of(store, Settings(data=tmp_path, heartbeat_seconds=0.01), Lane.METHOD)
 
 
 def submit(store, phases=(SHARDS,)):

@@ -8,27 +8,11 @@ import pytest
 from app.exposition import MEDIA_TYPE
 from tests.expositions import read, value
 from tests.serving import wait_until
-from tests.store_calls import BROKEN, CHECK, EPOCHS, SHARDS, claim, lose, register, submit
+from tests.store_calls import BROKEN, CHECK, EPOCHS, SHARDS, STANDING, claim, lose, register, submit
 from workers.jobs import Lane
-from workers.registry import Registry, Standing
+from workers.registry import Registry
 from workers.settings import Settings
 from workers.stats import cumulated, read_stats
-
-STANDING = Standing(
-    name="method@a:1",
-    lane=Lane.METHOD,
-    host="a",
-    pid=1,
-    version="1.0",
-    method=1,
-    device="Some GPU",
-    gpu="GPU-a",
-    memory_bytes=1000,
-    memory_used_bytes=10,
-    draining=False,
-    unit=None,
-    images_per_second=None,
-)
 
 
 @pytest.fixture

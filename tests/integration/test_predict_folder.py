@@ -17,6 +17,7 @@ from demo.world import write_world
 from models.portable import save_student
 from models.student import build_student
 from tests.serving import ROOT, wait_until
+from tests.store_calls import worker_of
 from workers import folder_run
 from workers.files import MANIFEST, DataFolder, iter_manifest, read_json
 from workers.folder_run import PREDICT_BATCH, FolderRun, PredictFailed, open_student
@@ -28,7 +29,6 @@ from workers.sandbox import Sandbox
 from workers.settings import Settings
 from workers.store import Store
 from workers.thresholds import Thresholds, add_version
-from workers.worker import Worker
 
 NAMES = ["=ant", "bee; \\ honey", "cat"]
 STUDENT = "stu_1"
@@ -111,15 +111,7 @@ def predicted_by_the_service(store, data, scenes):
     store.create(
         Kind.PREDICTION, prediction_id, request=request, phases=[score], waits_for=dataset_id
     )
-    worker = Worker(
-        Lane.IO,
-        settings=settings,
-        store=store,
-        name="io@test:1",
-        is_draining=lambda: False,
-        ring=lambda *_: None,
-    )
-    worker.run_until_empty()
+    worker_of(store, settings).run_until_empty()
     assert store.get(prediction_id).status is Status.SUCCEEDED, store.get(prediction_id).error
     output = data.phase(store.outputs(prediction_id)["predict", 0])
     probs = load_file(output / "scores.safetensors")["probs"].tolist()

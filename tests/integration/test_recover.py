@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from app.cli import app
 from app.recover_command import report
 from demo.world import CLASSES, write_world
-from tests.store_calls import claim
+from tests.store_calls import claim, worker_of
 from workers.files import DataFolder
 from workers.jobs import JobError, Kind, Lane, Phase, Status, from_rfc3339, made_ms, new_id, rfc3339
 from workers.outcomes import REQUEST, RESULT, write_end, write_failure, write_request
@@ -18,7 +18,6 @@ from workers.reaper import Reaper
 from workers.recovery import recover
 from workers.settings import Settings
 from workers.store import Store
-from workers.worker import Worker
 
 STAGES = ("global", "debiased", "local", "pseudo", "student")
 IMAGES = 8
@@ -48,15 +47,7 @@ def work(store, settings):
     """Everything that is to be done."""
     for _ in range(2):
         for lane in Lane:
-            worker = Worker(
-                lane,
-                settings=settings,
-                store=store,
-                name=f"{lane}@test:1",
-                is_draining=lambda: False,
-                ring=lambda *_: None,
-            )
-            worker.run_until_empty()
+            worker_of(store, settings, lane).run_until_empty()
 
 
 def post(client, path, body):

@@ -7,31 +7,14 @@ import redis
 from structlog.testing import capture_logs
 
 from tests.serving import wait_until
-from tests.store_calls import CHECK, SHARDS, claim, submit
+from tests.store_calls import CHECK, SHARDS, STANDING, claim, submit, worker_of
 from workers.devices import Device
 from workers.jobs import Lane, Status
 from workers.presence import Presence
 from workers.reaper import Reaper
-from workers.registry import Registry, Standing
+from workers.registry import Registry
 from workers.settings import Settings
 from workers.store import Store
-from workers.worker import Worker
-
-STANDING = Standing(
-    name="method@a:1",
-    lane=Lane.METHOD,
-    host="a",
-    pid=1,
-    version="1.0",
-    method=1,
-    device="cpu",
-    gpu=None,
-    memory_bytes=1 << 30,
-    memory_used_bytes=None,
-    draining=False,
-    unit=None,
-    images_per_second=None,
-)
 
 
 @pytest.fixture
@@ -41,14 +24,8 @@ def registry(store):
 
 @pytest.fixture
 def worker(store, tmp_path):
-    return Worker(
-        Lane.METHOD,
-        settings=Settings(data=tmp_path, heartbeat_seconds=0.02, device="cpu"),
-        store=store,
-        name="method@a:1",
-        is_draining=lambda: False,
-        ring=lambda *_: None,
-    )
+    settings = Settings(data=tmp_path, heartbeat_seconds=0.02, device="cpu")
+    return worker_of(store, settings, Lane.METHOD)
 
 
 @pytest.fixture
@@ -60,7 +37,8 @@ def presence(worker, registry):
 
 
 def test_a_worker_comes_back_as_it_said(registry):
-    said = replace(STANDING, unit="job_1/embed/000002", images_per_second=2.5, gpu="GPU-1")
+    unit = "job_1/embed/000002"
+    said = replace(STANDING, unit=unit, images_per_second=2.5, memory_used_bytes=None)
 
     registry.announce(said)
 
@@ -138,14 +116,7 @@ def test_a_worker_of_lane_io_computes_on_the_cpu_whatever_the_setting(
     )
     settings = Settings(data=tmp_path, device="cuda:1")
     for lane in Lane:
-        worker = Worker(
-            lane,
-            settings=settings,
-            store=store,
-            name=lane,
-            is_draining=lambda: True,
-            ring=lambda *_: None,
-        )
+        worker = worker_of(store, settings, lane, is_draining=lambda: True)
         assert Presence(worker, registry, pid=1).standing().draining
 
     assert asked == ["cpu", "cuda:1"]
@@ -162,7 +133,7 @@ def test_a_presence_outlives_an_outage_and_complains_once(presence, registry, mo
     with capture_logs() as lines:
         monkeypatch.setattr(registry, "announce", refuse)
         wait_until(lambda: len(refused) >= 3)
-        registry.forget("method@a:1")
+        registry.forget(refused[0].name)
         monkeypatch.undo()
         wait_until(registry.list)
 

@@ -18,6 +18,7 @@ from models.data import ImageFiles, view_batches
 from models.metrics import mean_average_precision
 from models.onnx_export import OnnxStudent, check_difference
 from models.teacher import Teacher
+from tests.store_calls import worker_of
 from workers import export, phases, report, units
 from workers.evaluation import evaluate_job
 from workers.files import (
@@ -70,14 +71,7 @@ class Service:
         self.dataset_id = self.register(scenes)
 
     def worker(self, lane: Lane = Lane.METHOD) -> Worker:
-        return Worker(
-            lane,
-            settings=self.settings,
-            store=self.store,
-            name=f"{lane}@test:1",
-            is_draining=lambda: self.is_draining,
-            ring=lambda *_: None,
-        )
+        return worker_of(self.store, self.settings, lane, lambda: self.is_draining)
 
     def register(self, scenes: Path) -> str:
         dataset_id = new_id("ds")

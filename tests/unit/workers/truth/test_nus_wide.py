@@ -2,17 +2,13 @@
 
 import pytest
 
-from tests.truths import NUS_IMAGES, nus_concepts, write_nus_wide
+from tests.truths import NUS_IMAGES, labels, nus_concepts, write_nus_wide
 from workers.truth.read import read_truth
 from workers.truth.truth import TruthError
 
 FIRST, SECOND = NUS_IMAGES["train"]
 THIRD = NUS_IMAGES["test"][0]
 POSITIVES = {"animal": {SECOND}, "sky": {FIRST, THIRD}, "concept78": {SECOND}}
-
-
-def labels(truth):
-    return {path: set(image.labels) for path, image in truth.images.items()}
 
 
 def test_the_whole_set_has_81_concepts_in_the_order_of_their_list(tmp_path):

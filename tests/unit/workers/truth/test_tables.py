@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.truths import labels
 from workers.label_rows import csv_header, csv_lines, escaped_name, ndjson_lines
 from workers.truth.read import read_truth
 from workers.truth.tables import split_names
@@ -14,10 +15,6 @@ def read(tmp_path, content, name="truth.csv", **options):
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return read_truth(path, **options)
-
-
-def labels(truth):
-    return {path: set(image.labels) for path, image in truth.images.items()}
 
 
 def test_a_row_of_a_table_is_a_path_and_labels_joined_by_semicolons(tmp_path):

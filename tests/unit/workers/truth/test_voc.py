@@ -2,13 +2,9 @@
 
 import pytest
 
-from tests.truths import VOC_IMAGE, VOC_PART, voc_object, write_lists, write_voc
+from tests.truths import VOC_IMAGE, VOC_PART, labels, voc_object, write_lists, write_voc
 from workers.truth.read import read_truth
 from workers.truth.truth import TrueBox, TruthError
-
-
-def labels(truth):
-    return {path: set(image.labels) for path, image in truth.images.items()}
 
 
 def ignored(truth):
