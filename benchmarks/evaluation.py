@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from tests.jobs_on_disk import JOB, write_job
+from benchmarks.scored_job import JOB, write_job
 from workers.evaluations import publish
 from workers.files import DataFolder
 from workers.results import open_job

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ def write_job(data: DataFolder, made: MadeUp, config: DistillConfig = CONFIG) ->
     order = canonical_order(made.classes)
     _write_student(data, made, order, config)
     outputs = [
-        [phase, unit, data.produce(f"{phase}-{unit}-made-up", _saving(files), nonce="made-up")]
+        [phase, unit, data.produce(f"{phase}-{unit}-made-up", saving(files), nonce="made-up")]
         for phase, unit, files in _phases(made, order)
     ]
     request = {
@@ -100,9 +100,22 @@ def write_job(data: DataFolder, made: MadeUp, config: DistillConfig = CONFIG) ->
         ],
         "metrics": {"selected_epoch": 4},
     }
-    write_json(own / "request.json", {"id": JOB, "kind": "job", "request": request})
-    write_json(own / "result.json", {"status": "succeeded", "facts": facts, "outputs": outputs})
+    write_end(data, JOB, request=request, facts=facts, outputs=outputs)
     return JOB
+
+
+def write_end(
+    data: DataFolder,
+    job_id: str,
+    *,
+    request: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    outputs: Sequence[Sequence[Any]],
+) -> None:
+    """What the folder of a job says when it has succeeded; an output is (phase, unit, folder)."""
+    own, status = data.job(job_id), "succeeded"
+    write_json(own / "request.json", {"id": job_id, "kind": "job", "request": request})
+    write_json(own / "result.json", {"status": status, "facts": facts, "outputs": outputs})
 
 
 def _write_dataset(data: DataFolder, made: MadeUp) -> None:
@@ -201,10 +214,12 @@ def _views(teacher: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _saving(files: dict[str, dict[str, Tensor]]) -> Any:
+def saving(files: Mapping[str, Mapping[str, Tensor]]) -> Callable[[Path], None]:
+    """Writes the files of an output where it is made: name of a file -> its tensors."""
+
     def make(staging: Path) -> None:
         for file, tensors in files.items():
-            save_file(tensors, staging / file)
+            save_file(dict(tensors), staging / file)
 
     return make
 

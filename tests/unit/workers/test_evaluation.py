@@ -11,8 +11,8 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
+from benchmarks.scored_job import JOB, write_job
 from models.thresholds import best_f1_thresholds
-from tests.jobs_on_disk import JOB, write_job
 from tests.truths import voc_object, write_voc
 from workers.evaluate import main
 from workers.evaluation import evaluate_job
