@@ -185,9 +185,10 @@ def test_an_ignored_class_is_neither_right_nor_wrong(folder, tmp_path):
 
 def test_what_has_no_partner_is_listed_and_changes_no_figure(random_results):
     results, truth, _, _ = random_results
-    plain, _ = evaluate_job(results, truth)
+    matched = list(truth.images.values())[:-2]
+    plain, _ = evaluate_job(results, make_truth(matched, CLASSES[:3]))
     more = [
-        *list(truth.images.values())[:-2],
+        *matched,
         TrueImage("elsewhere/1.jpg", frozenset({"ant", "gnu"})),
         TrueImage("x/sub/001.jpg", frozenset({"ant"})),
     ]
@@ -213,8 +214,17 @@ def test_what_has_no_partner_is_listed_and_changes_no_figure(random_results):
         "class_only_in_truth": 2,
         "class_only_in_job": 1,
     }
-    assert plain["warnings"][0]["code"] == "class_absent"
     assert evaluation["counts"]["classes_absent"] == 0
+    assert evaluation["stages"] == plain["stages"]
+
+
+def test_a_class_that_no_image_shows_is_told(random_results):
+    results, truth, _, _ = random_results
+
+    evaluation, _ = evaluate_job(results, truth)
+
+    assert [warning["code"] for warning in evaluation["warnings"]] == ["class_absent"]
+    assert evaluation["counts"]["classes_absent"] == 1
 
 
 def test_classes_that_a_map_joins_are_there_if_one_of_them_is(folder):

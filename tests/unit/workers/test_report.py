@@ -212,7 +212,7 @@ def test_one_image_alone_has_a_report(tmp_path):
     assert build(JobFiles.of_finished(data, JOB)).health["images"]["distinct"] == 1
 
 
-def test_small_sets_are_shown_whole():
+def test_of_a_small_set_every_image_is_looked_at_and_of_a_large_one_a_sample():
     assert shown_images(3) == 3
     assert shown_images(20_000) == GROUP_SIZE * len(GROUPS)
 
