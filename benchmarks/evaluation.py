@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.memory import peak_of_process
 from benchmarks.scored_job import JOB, write_job
 from workers.evaluations import publish
 from workers.files import DataFolder
@@ -39,10 +40,8 @@ def main() -> None:
         threads=options.threads,
     )
     done = time.perf_counter()
-    status = Path("/proc/self/status").read_text()
-    peak = 1024 * int(status.partition("VmHWM:")[2].split()[0])
     times = {"read": read - started, "whole": done - started, "cpu": time.process_time() - before}
-    print(json.dumps({**times, "peak": peak}))
+    print(json.dumps({**times, "peak": peak_of_process()}))
 
 
 def bench_evaluate(folder: Path, threads: int) -> tuple[str, str, str]:

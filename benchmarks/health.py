@@ -100,7 +100,10 @@ def run(case: Case, folder: Path, seed: int, scenes: int, threads: int) -> Vital
 def _distilled(
     case: Case, files: ImageFiles, teacher: Teacher, config: distill.DistillConfig, threads: int
 ) -> Vitals:
-    """The phases of `models.distill.distill`, with the text features changed on the way."""
+    """The phases of `models.distill.distill`, with the text features changed on the way.
+
+    The student is that of the last epoch.
+    """
     everything = range(len(files))
     features = distill.embed(
         teacher, files, everything, batch_size=config.teacher_batch, threads=threads

@@ -1,7 +1,7 @@
 """Does the method work? The comparison of `make quality`, on the drawn world with 3 seeds.
 
 Every student has the same backbone, start, epochs and checkpoint rule; they differ in the labels
-they learn from. The scenes' seeds were used for nothing else.
+they learn from. No setting was chosen on the seeds of the scenes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from demo.world import EVALUATION_SEEDS, INSTANCES, instances, write_world
+from demo.world import EVALUATION_SEEDS, write_instances
 from models import distill
 from models.config import PRESETS
 from models.distill import Box
@@ -117,9 +117,8 @@ class Comparison:
 
 def draw(folder: Path, work: Work, *, count: int, seed: int, start: int) -> Labelled:
     """Scenes `start` to `start + count` of the world `seed`, written to files and read as files."""
-    told = write_world(folder, count=count, seed=seed, start=start)
-    (folder / INSTANCES).write_text(json.dumps(instances(told)))
-    truth = Source(folder=str(folder), truth=str(folder / INSTANCES)).read()
+    path = write_instances(folder, count=count, seed=seed, start=start)
+    truth = Source(folder=str(folder), truth=str(path)).read()
     return read_set(folder, truth, choose_classes(None, [truth]), work=work, threads=1)
 
 

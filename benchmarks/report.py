@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.made_up import JOB, MadeUp, random_answers, write_job
+from benchmarks.memory import peak_of_process
 from demo.world import TUNING_SEEDS, draw_scene
 from workers.files import DataFolder
 from workers.job_files import JobFiles
@@ -41,9 +42,7 @@ def main() -> None:
     started = time.perf_counter()
     made = build(JobFiles.of_finished(DataFolder(Path(sys.argv[1])), JOB))
     seconds = time.perf_counter() - started
-    status = Path("/proc/self/status").read_text()
-    peak = 1024 * int(status.partition("VmHWM:")[2].split()[0])
-    print(seconds, len(made.page.encode()), peak)
+    print(seconds, len(made.page.encode()), peak_of_process())
 
 
 def _write_large_job(folder: Path) -> None:

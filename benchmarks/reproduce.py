@@ -1,19 +1,18 @@
 """The paper's experiments on the drawn world: `make reproduce` fills docs/results and RESULTS.md.
 
-Each seed has scenes of its own, which were used for nothing else. What is computed is kept in
+Each seed has scenes of its own, and no setting was chosen on them. What is computed is kept in
 `ccd-reproduce`: killed and started again, it goes on.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 from pathlib import Path
 
 from benchmarks.results import RESULTS, VARIANTS, write_document
-from demo.world import EVALUATION_SEEDS, INSTANCES, instances, write_world
+from demo.world import EVALUATION_SEEDS, INSTANCES, write_instances
 from workers.experiments.main import main as reproduce
 
 FOLDER = Path("ccd-reproduce")
@@ -62,10 +61,8 @@ def keep(source: Path, target: Path) -> None:
 
 def draw(folder: Path, *, count: int, seed: int, start: int) -> None:
     """Scenes with their truth, unless they are there."""
-    if (folder / INSTANCES).exists():
-        return
-    truth = write_world(folder, count=count, seed=seed, start=start)
-    (folder / INSTANCES).write_text(json.dumps(instances(truth)) + "\n")
+    if not (folder / INSTANCES).exists():
+        write_instances(folder, count=count, seed=seed, start=start)
 
 
 if __name__ == "__main__":

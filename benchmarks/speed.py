@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from benchmarks.evaluation import bench_evaluate
+from benchmarks.memory import peak_of_process
 from benchmarks.report import bench_report
 from demo.world import CLASSES, TUNING_SEEDS, draw_scene, write_world
 from models import distill
@@ -183,9 +184,7 @@ def peak_bytes(folder: Path, count: int, threads: int) -> int:
                 threads=threads,
             )
             save_file({"features": features}, Path(out) / f"{start}.safetensors")
-    # Not ru_maxrss: what this process was forked from counts in it.
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+    return peak_of_process()
 
 
 def _compare(

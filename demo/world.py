@@ -29,6 +29,7 @@ __all__ = [
     "WorldSettings",
     "draw_scene",
     "instances",
+    "write_instances",
     "write_world",
 ]
 
@@ -128,6 +129,14 @@ def write_world(
     return truth
 
 
+def write_instances(folder: Path, *, count: int, seed: int, start: int = 0) -> Path:
+    """Write scenes as `write_world` does, and their labels and boxes as COCO does; that file."""
+    truth = write_world(folder, count=count, seed=seed, start=start)
+    path = folder / INSTANCES
+    path.write_text(json.dumps(instances(truth)) + "\n")
+    return path
+
+
 def instances(truth: Mapping[str, Any]) -> dict[str, Any]:
     """What `write_world` returns as COCO writes it: images, annotations with boxes, categories."""
     ids = {name: position for position, name in enumerate(truth["classes"], 1)}
@@ -196,10 +205,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=DEMO_SEED)
     parser.add_argument("--start", type=int, default=0, help="number of the first scene")
     arguments = parser.parse_args()
-    truth = write_world(
+    write_instances(
         arguments.folder, count=arguments.count, seed=arguments.seed, start=arguments.start
     )
-    (arguments.folder / INSTANCES).write_text(json.dumps(instances(truth)) + "\n")
 
 
 if __name__ == "__main__":
