@@ -134,7 +134,8 @@ class Lab:
             return vars(views)
 
         self._classroom.history(warm)  # trained outside the time that looking takes
-        inputs = [*self._of_views(self.train), warm.key, subset(self.config, LOCALIZE_FIELDS)]
+        fields = subset(self.config, LOCALIZE_FIELDS)
+        inputs = [*self._of_views(self.train), *self._classroom.key_of(warm), fields]
         what = f"{self.name}: local views after {warm.what}"
         return LocalViews(**self.work.tensors("localize", *inputs, what=what, make=make))
 

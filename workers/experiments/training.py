@@ -124,12 +124,16 @@ class Classroom:
         """The student as it stands after `lesson`."""
         return self._loaded(self._trained(lesson) / WEIGHTS)
 
+    def key_of(self, lesson: Lesson) -> list[object]:
+        """Everything that the student after `lesson` depends on, its images and start included."""
+        return [*self._of_all, lesson.key]
+
     def graduate(self, last: Lesson) -> Learned:
         """The student of the checkpoint rule after a main training.
 
         The epochs of the main training are removed from disk once it is there.
         """
-        path = self._work.path("graduate", *self._inputs(last))
+        path = self._work.path("graduate", *self.key_of(last))
         if not self._work.is_there(path):
             trained = self._trained(last)
             chosen = _chosen(last, self.history(last))
@@ -141,7 +145,7 @@ class Classroom:
 
             what = f"{last.what}: epoch {chosen.epoch} chosen"
             self._work.piece(
-                "graduate", *self._inputs(last), what=what, make=make, instead_of=trained
+                "graduate", *self.key_of(last), what=what, make=make, instead_of=trained
             )
             for done in {chosen.epoch: chosen, last.epoch: last}.values():
                 self._work.drop(self._path(done))
@@ -155,11 +159,8 @@ class Classroom:
         start = digest_of_tensors(self._start().weights())
         return [start, list(self._files.sha256)]
 
-    def _inputs(self, lesson: Lesson) -> list[object]:
-        return [*self._of_all, lesson.key]
-
     def _path(self, lesson: Lesson) -> Path:
-        return self._work.path("epoch", *self._inputs(lesson))
+        return self._work.path("epoch", *self.key_of(lesson))
 
     def _trained(self, lesson: Lesson) -> Path:
         """The folder of an epoch."""
@@ -191,7 +192,7 @@ class Classroom:
 
         self._work.piece(
             "epoch",
-            *self._inputs(lesson),
+            *self.key_of(lesson),
             what=f"{lesson.what}: epoch {lesson.epoch + 1} of {lesson.config.epochs}",
             make=make,
             instead_of=None if earlier is None else self._path(earlier),
