@@ -19,7 +19,8 @@ CROPS_PER_BOX = 2
 MOST_ROOM = 0.5
 #: Random boxes of an image: as many as there are tiles.
 RANDOM_BOXES = 9
-#: Sides of a random box as parts of the image's; their mean is a tile's.
+#: Sides of a random box as parts of the image's. Their mean is a tile's, but as the shorter one is
+#: grown to the longer, the view is 7/6 as wide on a square image.
 RANDOM_SIDES = (1 / 6, 1 / 2)
 
 
