@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -21,6 +20,8 @@ from workers.experiments.benchmarks import BENCHMARKS
 from workers.experiments.inputs import NotUsable
 from workers.experiments.orders import Order, headline_order, order_of
 from workers.experiments.session import Experiment, reproduce
+from workers.hardware import refusal
+from workers.sandbox import usable_cores
 from workers.truth.truth import TruthError
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -32,7 +33,7 @@ HEADLINE = "headline"
 
 #: What a user can mend; each says how.
 REFUSALS = (NotUsable, TruthError, ConfigError, TeacherError, ImageChanged, TrainingDiverged)
-#: Exit codes: a wrong command line or data that cannot be used; anything else that went wrong.
+#: Exit codes: a wrong command line or data that cannot be used; interrupted.
 EXIT_REFUSED, EXIT_INTERRUPTED = 2, 130
 
 
@@ -78,9 +79,23 @@ def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     command.add_argument("--out", type=Path, default=Path("ccd-results"))
     command.add_argument("--work", type=Path, default=Path("ccd-work"))
-    command.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
+    command.add_argument("--threads", type=_threads, default=usable_cores())
+    command.add_argument("--device", type=_device, default="auto", help="auto, cpu, cuda, cuda:1")
     command.add_argument("--weights", type=Path, help="folder with weights of teacher and student")
+
+
+def _threads(text: str) -> int:
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, is {text!r}")
+    return int(text)
+
+
+def _device(text: str) -> str:
+    if reason := refusal(text):
+        raise argparse.ArgumentTypeError(
+            f"must be auto, cpu, cuda or cuda:1, and be there, is {text!r}: {reason}"
+        )
+    return text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
