@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ from models.thresholds import apply_thresholds, best_f1_thresholds
 from workers.experiments.inputs import Labelled, choose_classes, read_set
 from workers.experiments.lab import Lab
 from workers.experiments.orders import Source
+from workers.experiments.outcome import Spread, told
+from workers.experiments.report import heading, row
 from workers.experiments.strategies import views_with_room
 from workers.experiments.training import Learned
 from workers.experiments.work import Work
@@ -54,7 +56,7 @@ class Comparison:
             threads=threads,
         )
 
-    def run(self) -> dict[str, object]:
+    def run(self) -> dict[str, Any]:
         """Every figure of one seed; mAP in points."""
         lab = self.lab
         found = lab.debiased
@@ -165,34 +167,23 @@ ROWS = (
 )
 
 
-def table(results: dict[int, dict[str, object]]) -> str:
+def table(results: dict[int, dict[str, Any]]) -> str:
     """The comparison as Markdown: promises first, then every figure behind them."""
-    seeds = list(results)
-    lines = [
-        "| | promise | at least | " + " | ".join(f"seed {s}" for s in seeds) + " | mean | kept |",
-        "| --- " * (len(seeds) + 5) + "|",
-    ]
+    seeds = [f"seed {seed}" for seed in results]
+    columns, dashes = heading(["promise", "at least", *seeds, "mean", "kept"])
+    lines = [f"| {columns}", f"| --- {dashes}"]  # the column of letters has no name
     for letter, text, least, figure in ROWS:
-        values = [figure(results[seed]) for seed in seeds]
-        mean = statistics.fmean(values)
-        kept = "yes" if mean >= least else "NO"
-        cells = " | ".join(f"{value:.2f}" for value in values)
-        lines.append(f"| {letter} | {text} | {least:g} | {cells} | {mean:.2f} | {kept} |")
-    lines += [
-        "",
-        "| mAP | " + " | ".join(f"seed {s}" for s in seeds) + " | mean | spread |",
-        "| --- " * (len(seeds) + 3) + "|",
-    ]
+        spread = Spread([figure(found) for found in results.values()])
+        kept = "yes" if spread.mean >= least else "NO"
+        cells = [told(value, ".2f") for value in (*spread.values, spread.mean)]
+        lines.append(row([letter, text, f"{least:g}", *cells, kept]))
+    lines += ["", *heading(["mAP", *seeds, "mean", "spread"])]
     for group in ("teacher", "labels", "students", "smallest bias third"):
-        first = results[seeds[0]][group]
-        assert isinstance(first, dict)
-        for name in first:
-            values = [results[seed][group][name] for seed in seeds]  # type: ignore[index]
-            cells = " | ".join(f"{value:.1f}" for value in values)
-            spread = statistics.stdev(values) if len(values) > 1 else 0.0
-            lines.append(
-                f"| {group}: {name} | {cells} | {statistics.fmean(values):.1f} | {spread:.1f} |"
-            )
+        by_seed = [found[group] for found in results.values()]
+        for name in by_seed[0]:
+            spread = Spread([figures[name] for figures in by_seed])
+            cells = [told(value) for value in (*spread.values, spread.mean, spread.deviation)]
+            lines.append(row([f"{group}: {name}", *cells]))
     return "\n".join(lines) + "\n"
 
 
@@ -206,7 +197,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/quality"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    results: dict[int, dict[str, object]] = {}
+    results: dict[int, dict[str, Any]] = {}
     for seed in arguments.seeds:
         started = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:

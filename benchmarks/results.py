@@ -159,8 +159,7 @@ def class_table(outcome: Outcome) -> str:
     with_it, without = (ablation.AP_OF + name for name in (ablation.BOTH, ablation.CONSISTENT))
     lines = heading(["class", "bias factor", "without debias", "with debias", "gain"])
     for name in listed:
-        pairs = (outcome.spread(with_it, name).values, outcome.spread(without, name).values)
-        gain = Spread([more - less for more, less in zip(*pairs, strict=True)])
+        gain = outcome.spread(with_it, name) - outcome.spread(without, name)
         cells = [cell(outcome, without, name), cell(outcome, with_it, name), signed(gain)]
         lines.append(row([name, f"{bias[name]:.2f}", *cells]))
     return "\n".join(lines)
@@ -226,8 +225,7 @@ def verdict(outcome: Outcome, group: str, name: str, over: str) -> str:
 
 def between(more: Outcome, less: Outcome, group: str, name: str) -> Spread:
     """How much more one outcome has than another of the same seeds."""
-    pairs = zip(more.spread(group, name).values, less.spread(group, name).values, strict=True)
-    return Spread([new - old for new, old in pairs])
+    return more.spread(group, name) - less.spread(group, name)
 
 
 def shown(outcome: Outcome) -> str:
@@ -244,4 +242,4 @@ def cell(outcome: Outcome, group: str, name: str) -> str:
 
 def signed(gain: Spread) -> str:
     """A difference with its spread."""
-    return f"{gain.mean:+.1f} ± {gain.deviation:.1f}"
+    return gain.told("+.1f")

@@ -28,14 +28,26 @@ class Spread:
 
     @property
     def deviation(self) -> float:
-        return statistics.stdev(self.known) if len(self.known) > 1 else 0.0
+        """NaN below two known values."""
+        return statistics.stdev(self.known) if len(self.known) > 1 else math.nan
+
+    def __sub__(self, other: Spread) -> Spread:
+        """How much more this one is than another, seed by seed."""
+        pairs = zip(self.values, other.values, strict=True)
+        return Spread([more - less for more, less in pairs])
 
     def __str__(self) -> str:
-        if not self.known:
-            return "-"
-        return (
-            f"{self.mean:.1f} ± {self.deviation:.1f}" if len(self.known) > 1 else f"{self.mean:.1f}"
-        )
+        return self.told()
+
+    def told(self, form: str = ".1f") -> str:
+        """The mean in this format, with the deviation where there is one."""
+        mean = told(self.mean, form)
+        return mean if math.isnan(self.deviation) else f"{mean} ± {told(self.deviation)}"
+
+
+def told(value: float, form: str = ".1f") -> str:
+    """A figure in this format; what is not known is a dash."""
+    return "-" if math.isnan(value) else format(value, form)
 
 
 @dataclass(frozen=True)
@@ -85,8 +97,7 @@ class Outcome:
 
     def gain(self, group: str, name: str, over: str) -> Spread:
         """How much more one figure of a group is than another, seed by seed."""
-        pairs = zip(self.spread(group, name).values, self.spread(group, over).values, strict=True)
-        return Spread([more - less for more, less in pairs])
+        return self.spread(group, name) - self.spread(group, over)
 
 
 def by_seed(found: Sequence[Figures]) -> dict[str, dict[str, list[float | None]]]:

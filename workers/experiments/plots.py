@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def _draw_ablation(axes: Any, outcome: Outcome) -> None:
     parts = ((-0.2, ablation.SMALLEST, GREY), (0.2, ablation.STUDENTS, BLUE))
     for offset, group, colour in parts:
         _bars(axes, [outcome.spread(group, name) for name in names], offset, colour, group)
-    _label_bars(axes, [name.split(":")[0] for name in names], "mAP on held-out images")
+    _label_bars(axes, [name.split(":")[0] for name in names], "mAP of students")
 
 
 def _draw_alpha(axes: Any, outcome: Outcome) -> None:
@@ -70,7 +71,7 @@ def _draw_alpha(axes: Any, outcome: Outcome) -> None:
         axes.errorbar(
             alphas,
             [spread.mean for spread in spreads],
-            yerr=[spread.deviation for spread in spreads],
+            yerr=_deviations(spreads),
             fmt=style,
             color=colour,
             label=label,
@@ -90,11 +91,15 @@ def _draw_alpha(axes: Any, outcome: Outcome) -> None:
 def _bars(axes: Any, spreads: Sequence[Spread], offset: float, colour: str, label: str) -> None:
     places = [place + offset for place in range(len(spreads))]
     means = [spread.mean for spread in spreads]
-    several = any(len(spread.known) > 1 for spread in spreads)
-    deviations = [spread.deviation for spread in spreads] if several else None
-    error = {"elinewidth": 1, "capsize": 2}
-    bars = axes.bar(places, means, 0.38, yerr=deviations, color=colour, label=label, error_kw=error)
+    errors, look = _deviations(spreads), {"elinewidth": 1, "capsize": 2}
+    bars = axes.bar(places, means, 0.38, yerr=errors, color=colour, label=label, error_kw=look)
     axes.bar_label(bars, [f"{mean:.1f}" for mean in means], padding=2, fontsize=7)
+
+
+def _deviations(spreads: Sequence[Spread]) -> list[float] | None:
+    """Lengths of the error bars: NaN, which draws none, for one seed; None: no figure has any."""
+    lengths = [spread.deviation for spread in spreads]
+    return None if all(map(math.isnan, lengths)) else lengths
 
 
 def _label_bars(axes: Any, names: Sequence[str], what: str) -> None:
@@ -121,8 +126,8 @@ def _draw_headline(axes: Any, outcome: Outcome) -> None:
     rows = [(n, s, GREY) for n, s in others.items()] + [(n, s, BLUE) for n, s in ours.items()]
     rows.sort(key=lambda row: row[1].mean)
     names, spreads, colours = zip(*rows, strict=True)
-    means, deviations = ([getattr(s, what) for s in spreads] for what in ("mean", "deviation"))
-    bars = axes.barh(names, means, xerr=deviations, color=colours, error_kw={"elinewidth": 1})
+    means, errors = [spread.mean for spread in spreads], _deviations(spreads)
+    bars = axes.barh(names, means, xerr=errors, color=colours, error_kw={"elinewidth": 1})
     axes.bar_label(bars, [f"{mean:.1f}" for mean in means], padding=3, fontsize=7)
     axes.set_xlabel("mAP on held-out images; grey: published")
     axes.margins(x=0.1)

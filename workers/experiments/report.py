@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from workers.experiments.outcome import Outcome
+from workers.experiments.outcome import Outcome, told
 
 #: Decimals of a figure in CSV.
 DECIMALS = 4
@@ -71,7 +71,7 @@ def table(outcome: Outcome, group: str) -> list[str]:
     for name in outcome.names(group):
         spread = outcome.spread(group, name)
         shown = (*spread.values, spread.mean, spread.deviation)
-        cells = [f"{value:.{3 if 'factor' in group else 1}f}" for value in shown]
+        cells = [told(value, ".3f" if "factor" in group else ".1f") for value in shown]
         lines.append(row([name, *cells, *([published.get(name, "")] if published else [])]))
     known = outcome.names(group)
     blanks = [""] * (len(seeds) + 2)
