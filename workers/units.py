@@ -64,9 +64,7 @@ class Workbench:
     @property
     def device(self) -> torch.device:
         """The device of this worker: as set, or CUDA where there is one."""
-        if self.settings.device != "auto":
-            return torch.device(self.settings.device)
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return device_of(self.settings.device)
 
     @property
     def threads(self) -> int:
@@ -125,15 +123,7 @@ class Workbench:
 
     def fingerprint(self) -> dict[str, Any]:
         """Versions, device and threads: same fingerprint and inputs, same bytes (on a CPU)."""
-        device = self.device
-        return {
-            "method": METHOD_VERSION,
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
-            "machine": platform.machine(),
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-            "threads": self.threads,
-        }
+        return fingerprint_of(self.device, self.threads)
 
 
 class JobUnit:
@@ -253,6 +243,30 @@ class JobUnit:
         self.folder.produce(name, make, nonce=self.claim.nonce)
         self.was_there = was_there  # last, because `make` may produce other folders
         return name
+
+
+def device_of(wanted: str) -> torch.device:
+    """The device that the setting `device` means: as set, or CUDA where there is one."""
+    if wanted != "auto":
+        return torch.device(wanted)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """A GPU as its driver calls it, or the kind of device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def fingerprint_of(device: torch.device, threads: int) -> dict[str, Any]:
+    """Versions, device and threads: what the bytes of results depend on besides their inputs."""
+    return {
+        "method": METHOD_VERSION,
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "machine": platform.machine(),
+        "device": device_name(device),
+        "threads": threads,
+    }
 
 
 def subset(config: DistillConfig, fields: tuple[str, ...]) -> dict[str, object]:

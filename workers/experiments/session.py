@@ -8,16 +8,13 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-import torchvision
 
 from models import distill
-from models.config import METHOD_VERSION
 from models.teacher import Teacher
 from workers.experiments.inputs import Labelled, choose_classes, read_set
 from workers.experiments.lab import Lab
@@ -26,6 +23,8 @@ from workers.experiments.outcome import Figures, Outcome, by_seed
 from workers.experiments.plots import plot
 from workers.experiments.report import write_files
 from workers.experiments.work import Say, Work
+from workers.units import device_name, device_of, fingerprint_of
+from workers.version import code_version
 
 
 class Experiment(Protocol):
@@ -75,8 +74,8 @@ class Session:
     """What the seeds of an experiment share: teacher, work folder, images that all have."""
 
     def __init__(self, order: Order, say: Say) -> None:
-        self._order, self._say = order, say
-        self.work = Work(order.work, self._fingerprint(), say)
+        self._order = order
+        self.work = Work(order.work, fingerprint_of(self._device, order.threads), say)
         self._sets: dict[tuple[Source, ...], list[Labelled]] = {}
 
     def lab(self, seed: int) -> Lab:
@@ -121,9 +120,7 @@ class Session:
 
     @cached_property
     def _device(self) -> torch.device:
-        if self._order.device != "auto":
-            return torch.device(self._order.device)
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return device_of(self._order.device)
 
     @cached_property
     def _teacher(self) -> Teacher:
@@ -154,38 +151,31 @@ class Session:
         sets = self._sets[sources]
         return sets[0], sets[-1]
 
-    def _fingerprint(self) -> dict[str, Any]:
-        return {
-            "method": METHOD_VERSION,
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
-            "machine": platform.machine(),
-            "device": self._device_name(),
-            "threads": self._order.threads,
-        }
-
     def _hardware(self) -> dict[str, Any]:
         return {
             "processor": processor(),
-            "device": self._device_name(),
+            "device": device_name(self._device),
             "threads": self._order.threads,
             "torch": torch.__version__,
         }
 
-    def _device_name(self) -> str:
-        device = self._device
-        return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
 
 def commit() -> str:
-    """The commit of this code, or its version where it does not lie in a repository."""
-    folder = Path(__file__).parent
-    asked = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=7"]
+    """The commit of this code, or its version where no repository tracks it.
+
+    An environment that it is installed in may lie in a repository of something else.
+    """
+    here = Path(__file__)
     try:
-        found = subprocess.run(asked, capture_output=True, text=True, check=True)
+        _git(here.parent, "ls-files", "--error-unmatch", here.name)
+        return _git(here.parent, "describe", "--always", "--dirty", "--abbrev=7")
     except (OSError, subprocess.CalledProcessError):
-        return f"version {version('ccd-service')}"
-    return found.stdout.strip()
+        return f"version {code_version()}"
+
+
+def _git(folder: Path, *words: str) -> str:
+    command = ["git", "-C", str(folder), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def processor() -> str:
