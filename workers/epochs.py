@@ -10,6 +10,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from models import distill
+from models.config import DistillConfig
 from models.student import Student
 from models.training import Training
 from workers.files import write_json
@@ -37,6 +38,16 @@ STUDENT_FIELDS = (
 TRAIN_FIELDS = ("consistency_weight", "jitter")
 
 STATE = "state.safetensors"
+
+
+def fields_of(config: DistillConfig, epoch: int) -> tuple[str, ...]:
+    """Fields of the config that decide what an epoch, from 0 on, makes of the one before."""
+    fields: tuple[str, ...] = STUDENT_FIELDS
+    if epoch >= config.warm_up_epochs:
+        fields += TRAIN_FIELDS
+    if config.lr_schedule != "constant":
+        fields += ("train_epochs",)
+    return fields
 
 
 class TrainingDiverged(Exception):
@@ -79,11 +90,7 @@ class Epochs:
     @cache  # noqa: B019 - an `Epochs` lives as long as its unit
     def digest(self, epoch: int) -> str:
         """Digest of the student after `epoch`: the labels and settings that led to it."""
-        fields: tuple[str, ...] = STUDENT_FIELDS
-        if epoch >= self._config.warm_up_epochs:
-            fields += TRAIN_FIELDS
-        if self._config.lr_schedule != "constant":
-            fields += ("train_epochs",)
+        fields = fields_of(self._config, epoch)
         before = self.digest(epoch - 1) if epoch else self._unit.facts["student_start"]
         halving = ("in two parts",) if self._is_halved(epoch) else ()
         return self._unit.digest(before, self._labels_name(epoch), epoch, *halving, fields=fields)

@@ -17,7 +17,7 @@ from models.config import DistillConfig
 from models.data import ImageFiles
 from models.student import Student
 from models.training import Training
-from workers.epochs import STUDENT_FIELDS, TRAIN_FIELDS, TrainingDiverged
+from workers.epochs import TrainingDiverged, fields_of
 from workers.experiments.work import Work
 from workers.files import read_json, write_json
 from workers.units import OnBatch, digest_of_tensors, subset
@@ -56,14 +56,10 @@ class Lesson:
     @cached_property
     def key(self) -> list[object]:
         """Everything that this epoch and those before it depend on, but for images and start."""
-        fields: tuple[str, ...] = (
-            STUDENT_FIELDS if self.is_warm_up else STUDENT_FIELDS + TRAIN_FIELDS
-        )
-        if self.config.lr_schedule != "constant":
-            fields += ("train_epochs",)
         labels = digest_of_tensors({"labels": self.labels.contiguous()})
         before = None if self.before is None else self.before.key
-        return [before, self.epoch, labels, subset(self.config, fields)]
+        fields = subset(self.config, fields_of(self.config, self.epoch))
+        return [before, self.epoch, labels, fields]
 
 
 @dataclass(frozen=True)
