@@ -23,7 +23,7 @@ from models.config import PRESETS
 from models.distill import Box
 from models.metrics import f1_scores
 from models.thresholds import apply_thresholds, best_f1_thresholds
-from workers.experiments.inputs import Labelled, choose_classes, read_set
+from workers.experiments.inputs import Labelled, choose_classes, in_points, read_set
 from workers.experiments.lab import Lab
 from workers.experiments.orders import Source
 from workers.experiments.outcome import Spread, told
@@ -63,13 +63,12 @@ class Comparison:
         around_boxes = lab.look(self.test, self.around_true_boxes(), what="true boxes").local_probs
         whole = lab.global_labels(self.test).probs
         raw = lab.warm_up(found.probs, what="raw labels")
-        debiased = lab.warm_up(found.labels, what="debiased labels")
-        views = lab.local_views(debiased)
+        views = lab.local_views(lab.warm)
         pseudo = lab.blend(found, views)
         students = {
             "raw": lab.learn(raw, found.probs, consistent=False, what="raw"),
-            "debiased": lab.learn(debiased, found.labels, consistent=False, what="debiased"),
-            "whole method": lab.learn(debiased, pseudo, consistent=True, what="whole method"),
+            "debiased": lab.learn(lab.warm, found.labels, consistent=False, what="debiased"),
+            "whole method": lab.learn(lab.warm, pseudo, consistent=True, what="whole method"),
         }
         by_class = {name: lab.student_ap(learned) for name, learned in students.items()}
         rare = found.bias.factors.argsort()[: len(lab.train.classes) // 3]
@@ -90,10 +89,8 @@ class Comparison:
                     lab.train.classes, found.bias.factors.tolist(), strict=True
                 )
             },
-            "students": {name: 100 * float(ap.nanmean()) for name, ap in by_class.items()},
-            "smallest bias third": {
-                name: 100 * float(ap[rare].nanmean()) for name, ap in by_class.items()
-            },
+            "students": {name: in_points(ap) for name, ap in by_class.items()},
+            "smallest bias third": {name: in_points(ap[rare]) for name, ap in by_class.items()},
             "selected epoch": {
                 name: distill.select_epoch(learned.history, self.config.warm_up_epochs)
                 for name, learned in students.items()

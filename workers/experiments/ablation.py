@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from models.distill import GlobalLabels
+from workers.experiments.inputs import in_points
 from workers.experiments.lab import Lab, measured_on, unfloored
 from workers.experiments.outcome import Figures
-from workers.experiments.strategies import crops_on_target
+from workers.experiments.strategies import ON_TARGET, crops_on_target
 from workers.experiments.training import Lesson
 
 NAME = "ablation"
@@ -42,7 +43,6 @@ VARIANTS = {
 STUDENTS = "students, mAP"
 LABELS = "labels of the training images, mAP"
 BIAS = "bias factor"
-ON_TARGET = "crops of a present class on an object of it, %"
 SMALLEST = "students, mAP of the classes with the smallest bias"
 OTHERS = "students, mAP of all other classes"
 #: Then one group for each variant: AP by class.
@@ -64,9 +64,9 @@ def run(lab: Lab) -> Figures:
     rest = factors.argsort(stable=True)[len(rare) :]
     names = [class_.name for class_ in lab.train.classes]
     figures: Figures = {
-        STUDENTS: {name: _points(ap) for name, ap in by_class.items()},
-        SMALLEST: {name: _points(ap[rare]) for name, ap in by_class.items()},
-        OTHERS: {name: _points(ap[rest]) for name, ap in by_class.items()},
+        STUDENTS: {name: in_points(ap) for name, ap in by_class.items()},
+        SMALLEST: {name: in_points(ap[rare]) for name, ap in by_class.items()},
+        OTHERS: {name: in_points(ap[rest]) for name, ap in by_class.items()},
         LABELS: _labels(lab),
         BIAS: dict(zip(names, factors.tolist(), strict=True)),
         ON_TARGET: _on_target(lab),
@@ -87,8 +87,7 @@ def labels_of(lab: Lab, *, debiased: bool) -> GlobalLabels:
 
 
 def _warm(lab: Lab, *, debiased: bool) -> Lesson:
-    what = "debiased labels" if debiased else "undebiased labels"
-    return lab.warm_up(labels_of(lab, debiased=debiased).labels, what=what)
+    return lab.warm if debiased else lab.biased_warm
 
 
 def _student_ap(lab: Lab, name: str, variant: Variant) -> Tensor:
@@ -99,8 +98,8 @@ def _student_ap(lab: Lab, name: str, variant: Variant) -> Tensor:
 
 def _plain_student(lab: Lab) -> Tensor:
     """A student of the global labels alone, for as many epochs."""
-    labels, warm = lab.biased.labels, _warm(lab, debiased=False)
-    return lab.student_ap(lab.learn(warm, labels, consistent=False, what="no update"))
+    labels = lab.biased.labels
+    return lab.student_ap(lab.learn(lab.biased_warm, labels, consistent=False, what="no update"))
 
 
 def _labels(lab: Lab) -> dict[str, float]:
@@ -129,7 +128,3 @@ def _on_target(lab: Lab) -> dict[str, float]:
         word: crops_on_target(lab.train, lab.local_views(_warm(lab, debiased=debiased)))
         for word, debiased in (("without debias", False), ("with debias", True))
     }
-
-
-def _points(ap: Tensor) -> float:
-    return 100 * float(ap.nanmean())

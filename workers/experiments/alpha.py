@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from workers.experiments.inputs import in_points
 from workers.experiments.lab import Lab, measured_on, unfloored
 from workers.experiments.outcome import Figures, Outcome
 
@@ -43,16 +44,14 @@ class Sweep:
 
     def run(self, lab: Lab) -> Figures:
         """The figures of one seed; students on the held-out images."""
-        found = lab.debiased
-        warm = lab.warm_up(found.labels, what="debiased labels")
-        views = lab.local_views(warm)
+        found, views = lab.debiased, lab.local_views(lab.warm)
         figures: Figures = {STUDENTS: {}, LABELS: {}, NO_TIES: {}, PRESENT: {}, ABSENT: {}}
         for alpha in self.alphas:
             name, pseudo = name_of(alpha), lab.blend(found, views, alpha)
             _measure_labels(figures, name, pseudo, lab)
             figures[NO_TIES][name] = lab.train.points(unfloored(found, views, alpha))
-            learned = lab.learn(warm, pseudo, consistent=True, what=name)
-            figures[STUDENTS][name] = 100 * float(lab.student_ap(learned).nanmean())
+            learned = lab.learn(lab.warm, pseudo, consistent=True, what=name)
+            figures[STUDENTS][name] = in_points(lab.student_ap(learned))
         _add_baseline(figures, lab)
         return figures
 
@@ -86,4 +85,4 @@ def _add_baseline(figures: Figures, lab: Lab) -> None:
     warm = lab.warm_up(labels, what=CDUL)
     for name, consistent in ((CDUL, False), (CDUL_CONSISTENT, True)):
         learned = lab.learn(warm, labels, consistent=consistent, what=name)
-        figures[STUDENTS][name] = 100 * float(lab.student_ap(learned).nanmean())
+        figures[STUDENTS][name] = in_points(lab.student_ap(learned))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from workers.experiments.alpha import CDUL
 from workers.experiments.benchmarks import Benchmark
+from workers.experiments.inputs import in_points
 from workers.experiments.lab import Lab
 from workers.experiments.outcome import Figures
 
@@ -48,13 +49,12 @@ class Headline:
     def run(self, lab: Lab) -> Figures:
         """The figures of one seed."""
         found, held_out = lab.debiased, lab.held_out
-        warm = lab.warm_up(found.labels, what="debiased labels")
-        views = lab.local_views(warm)
+        views = lab.local_views(lab.warm)
         pseudo = lab.blend(found, views)
-        ap = lab.student_ap(lab.learn(warm, pseudo, consistent=True, what="the whole method"))
+        ap = lab.student_ap(lab.learn(lab.warm, pseudo, consistent=True, what="the whole method"))
         figures: Figures = {
             HELD_OUT: {
-                WHOLE_METHOD: 100 * float(ap.nanmean()),
+                WHOLE_METHOD: in_points(ap),
                 TEACHER: held_out.points(lab.global_labels(held_out).probs),
             },
             LABELS: {
@@ -71,7 +71,7 @@ class Headline:
             labels = lab.cdul_labels()
             warm = lab.warm_up(labels, what=CDUL)
             ap = lab.student_ap(lab.learn(warm, labels, consistent=False, what=CDUL))
-            figures[HELD_OUT][BASELINE] = 100 * float(ap.nanmean())
+            figures[HELD_OUT][BASELINE] = in_points(ap)
         return figures
 
     def notes(self, lab: Lab) -> list[str]:

@@ -58,7 +58,12 @@ class Labelled:
 
     def points(self, scores: Tensor) -> float:
         """MAP of (N, C) scores in points (0 to 100)."""
-        return 100 * float(self.average_precision(scores).nanmean())
+        return in_points(self.average_precision(scores))
+
+
+def in_points(average_precision: Tensor) -> float:
+    """MAP of (C,) AP in points (0 to 100): the mean over the classes that have positives."""
+    return 100 * float(average_precision.nanmean())
 
 
 def choose_classes(asked: Mapping[str, str] | None, truths: Sequence[Truth]) -> Mapping[str, str]:

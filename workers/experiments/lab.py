@@ -162,6 +162,16 @@ class Lab:
         """A fresh student's warm-up on (N, C) labels."""
         return warm_up(labels, self.config, what=f"{self.name}: warm-up on {what}")
 
+    @cached_property
+    def warm(self) -> Lesson:
+        """The warm-up on the labels as the method makes them."""
+        return self.warm_up(self.debiased.labels, what="debiased labels")
+
+    @cached_property
+    def biased_warm(self) -> Lesson:
+        """The warm-up on the labels without debiasing."""
+        return self.warm_up(self.biased.labels, what="undebiased labels")
+
     def learn(self, warm: Lesson, labels: Tensor, *, consistent: bool, what: str) -> Learned:
         """The main training after `warm` on (N, C) labels, and the checkpoint rule."""
         config = self.config if consistent else replace(self.config, consistency_weight=0.0)

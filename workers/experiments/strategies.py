@@ -131,6 +131,10 @@ def _filled(view: Box, box: Box) -> float:
     return wide * high / ((view[2] - view[0]) * (view[3] - view[1]))
 
 
+#: The group of figures that `crops_on_target` is.
+ON_TARGET = "crops of a present class on an object of it, %"
+
+
 def crops_on_target(images: Labelled, views: LocalViews) -> float:
     """Share of the crops, in percent, that hold the middle of an object of the crop's own class.
 

@@ -11,6 +11,7 @@ from workers.experiments.inputs import NotUsable
 from workers.experiments.lab import Lab
 from workers.experiments.outcome import Figures
 from workers.experiments.strategies import (
+    ON_TARGET,
     around_true_boxes,
     boxes_of,
     boxes_seen,
@@ -32,7 +33,6 @@ ALONE = "labels from the local views alone, mAP"
 AVERAGED = "mean of whole view and local views, mAP"
 SEEN = "true boxes whose middle is in a view, %"
 CLOSE = "part of its best view that a true box fills, %"
-ON_TARGET = "crops of a present class on an object of it, %"
 COUNT = "views of an image"
 
 #: VOC 2012, the paper's figure 3; of its other bars no figures are known.
@@ -62,8 +62,6 @@ def run(lab: Lab) -> Figures:
     }
     for kind, views in _views(lab).items():
         _measure(figures, kind, views(), lab, whole)
-    warm = lab.warm_up(lab.debiased.labels, what="debiased labels")
-    figures[ON_TARGET][CAM] = crops_on_target(images, lab.local_views(warm))
     return figures
 
 
@@ -79,15 +77,12 @@ def _views(lab: Lab) -> dict[str, Callable[[], LocalViews]]:
     def look(boxes: list[list[Box]], kind: str) -> LocalViews:
         return lab.look(images, boxes, what=kind)
 
-    def cam() -> LocalViews:
-        return lab.local_views(lab.warm_up(lab.debiased.labels, what="debiased labels"))
-
     return {
         AROUND: lambda: look(around_true_boxes(images, seed=seed), AROUND),
         TRUE: lambda: look(true_boxes(images), TRUE),
         RANDOM: lambda: look(random_boxes(images, seed=seed), RANDOM),
         GRID: lambda: lab.tiles(images),
-        CAM: cam,
+        CAM: lambda: lab.local_views(lab.warm),
     }
 
 
@@ -99,3 +94,5 @@ def _measure(figures: Figures, kind: str, views: LocalViews, lab: Lab, whole: Te
     figures[SEEN][kind] = boxes_seen(images, boxes)
     figures[CLOSE][kind] = closeness(images, boxes)
     figures[COUNT][kind] = sum(map(len, boxes)) / len(boxes)
+    if kind == CAM:  # no other view is of a class
+        figures[ON_TARGET][kind] = crops_on_target(images, views)

@@ -33,7 +33,7 @@ def make_lab(tmp_path):
 
 def look(lab):
     """The folders of the local views that a lab asks for."""
-    lab.local_views(lab.warm_up(lab.debiased.labels, what="debiased labels"))
+    lab.local_views(lab.warm)
     return [name for name in lab.work.used if name.startswith("localize-")]
 
 
