@@ -160,7 +160,8 @@ def find_images(root: Path, names: Sequence[str], work: Work, *, threads: int) -
     facts = dict(zip(names, read_json(piece / "images.json"), strict=True))
     usable = [name for name in names if "unusable" not in facts[name]]
     if not usable:
-        raise NotUsable(f"none of the {len(names)} images in {root} can be used: {facts}")
+        reason = f"{names[0]}, the first: {facts[names[0]]['unusable']}"
+        raise NotUsable(f"none of the {len(names)} images in {root} can be used; {reason}")
     return Found(
         usable,
         ImageFiles([root / name for name in usable], [facts[n]["sha256"] for n in usable]),
