@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -62,7 +63,9 @@ def whole_views(
 
 @dataclass(frozen=True)
 class Views:
-    """The local views of n images, M in all; the fields are those of `models.distill.LocalViews`.
+    """The local views of n images, M in all.
+
+    Three of the five fields of `models.distill.LocalViews`.
 
     Attributes:
         boxes: (M, 4) xyxy in pixels of the upright image, right and bottom exclusive.
@@ -138,6 +141,11 @@ class Evidence:
     def best_probs(self) -> Tensor:
         """(N, C) the teacher's largest probability in any view, whole or local."""
         return torch.maximum(self.global_probs, self.local_probs)
+
+    @cached_property
+    def best_prob(self) -> Tensor:
+        """(N,) the teacher's largest probability of any class in any view."""
+        return self.best_probs.amax(dim=1)
 
     @property
     def fired(self) -> Tensor:

@@ -66,7 +66,7 @@ def choose(evidence: Evidence, none: Tensor | None, count: int) -> Samples:
     taken: set[int] = set()
     unlike = torch.full_like(ranks.doubt, -math.inf)
     if none is not None:
-        unlike[none] = -evidence.best_probs.amax(dim=1)[none]
+        unlike[none] = -evidence.best_prob[none]
     least = _take(unlike, taken, count, over=-math.inf)
     disagreed = _take(ranks.disagreement, taken, count, over=0)
     doubtful = _take(ranks.doubt, taken, count, over=DOUBTFUL)

@@ -163,7 +163,7 @@ def unseen(evidence: Evidence, sure: float) -> Tensor | None:
     """
     if len(evidence.text) < ENOUGH_NAMES:
         return None
-    return (evidence.best_probs < sure).all(dim=1)
+    return evidence.best_prob < sure
 
 
 def looks_like_none(evidence: Evidence) -> Tensor | None:

@@ -19,6 +19,7 @@ from models.images import RESIZE, decode, resize, to_tensor
 from models.overlay import min_max
 from models.portable import load_student
 from models.samples import centred
+from models.thresholds import POSITIVE_LABEL
 from workers.job_files import JobFiles, LocalView
 
 #: Longer side of a picture in pixels, and its JPEG quality: about 15 kB, two times the width that
@@ -189,7 +190,7 @@ class Gallery:
         evidence, row = self._evidence, slice(position, position + 1)
         scores = evidence.scores[position].tolist()
         nearness = centred(evidence.scores[row], evidence.thresholds)[0].tolist()
-        taught = evidence.positive[position].tolist()
+        taught = (evidence.pseudo[position] >= POSITIVE_LABEL).tolist()
         # The score itself decides among classes without a threshold.
         keys = [
             (near < 0.5, not was_taught, -near, -score)
