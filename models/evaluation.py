@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from models.metrics import Ranking, judged_columns, rank, ranked_average_precision
-from models.thresholds import ranked_best_f1_threshold
+from models.thresholds import apply_thresholds, ranked_best_f1_threshold
 
 #: Steps of recall that a thinned curve is exact at: 0, 0.01, ..., 1, as COCO's evaluation has.
 RECALL_STEPS = 100
@@ -181,7 +181,7 @@ def _ranked(ranking: Ranking) -> tuple[Tensor, Tensor, Tensor]:
 
 def decide(scores: Tensor, targets: Tensor, thresholds: Tensor, ignored: Tensor) -> Decisions:
     """What (C,) thresholds make of (N, C) scores."""
-    fires = (scores >= thresholds) & ~ignored
+    fires = apply_thresholds(scores, thresholds) & ~ignored
     return Decisions(
         thresholds=thresholds.double(),
         true=(fires & targets).sum(dim=0).double(),

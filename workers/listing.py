@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyarrow.parquet import ParquetWriter
 
 from workers.files import MANIFEST, MANIFEST_BLOCK, SKIPPED
-from workers.paths import FileRefused, FoundFile
+from workers.paths import IMAGE_SUFFIXES, FileRefused, FoundFile
 from workers.sandbox import Inspected
 
 SCHEMA = pa.schema(
@@ -33,7 +33,7 @@ SCHEMA = pa.schema(
 #: A file skipped for one of these reasons is a bad image only if it is named like an image: a
 #: folder may hold notes and lists beside its pictures.
 NO_IMAGE_CODES = {"unsupported_format", "empty_file", "link_outside", "link_repeated", "not_a_file"}
-IMAGE_SUFFIXES = (b".jpg", b".jpeg", b".png", b".webp", b".bmp", b".gif", b".tif", b".tiff")
+RAW_SUFFIXES = tuple(suffix.encode() for suffix in IMAGE_SUFFIXES)
 
 
 class Listing:
@@ -126,7 +126,7 @@ def image_id_of(file: FoundFile, image: Inspected) -> str:
 
 def is_bad_image(file: FoundFile, refusal: FileRefused) -> bool:
     """Whether a skipped file should have been an image."""
-    return file.raw.lower().endswith(IMAGE_SUFFIXES) or refusal.code not in NO_IMAGE_CODES
+    return file.raw.lower().endswith(RAW_SUFFIXES) or refusal.code not in NO_IMAGE_CODES
 
 
 def _row(file: FoundFile, image: Inspected, content: int) -> dict[str, Any]:

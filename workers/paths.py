@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+#: What the name of an image ends in, in small letters; what a file is, its bytes say.
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 #: Largest file that is read at all, in bytes; an image of 50 million pixels is smaller.
 MAX_FILE_BYTES = 1 << 29
 

@@ -19,7 +19,8 @@ from models.metrics import average_precision
 from models.prompts import ClassPrompt, canonical_order
 from workers.experiments.work import Work
 from workers.files import read_json, write_json
-from workers.truth.match import SUFFIXES, match_paths
+from workers.paths import IMAGE_SUFFIXES
+from workers.truth.match import match_paths
 from workers.truth.truth import TrueImage, Truth
 from workers.units import OnBatch
 
@@ -114,7 +115,7 @@ def _match(folder: Path, truth: Truth, work: Work) -> dict[str, str]:
     there = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
+        if path.suffix.lower() in IMAGE_SUFFIXES
     )
     match = match_paths(truth.images, there)
     if not match.images:

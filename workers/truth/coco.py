@@ -48,7 +48,13 @@ class _Instances:
         self._seen.add(element.key)
         if not isinstance(element.value, dict):
             raise _wrong(element, f"must be an object, is {shown(element.value)}")
-        getattr(self, f"_take_{element.key}")(element)
+        match element.key:
+            case "images":
+                self._take_text(element, "file_name", self.files, "image")
+            case "categories":
+                self._take_text(element, "name", self.names, "category")
+            case _:
+                self._take_annotation(element)
 
     def check(self, name: str) -> None:
         """Refuse a file without images or categories; without annotations it may be."""
@@ -103,25 +109,17 @@ class _Instances:
         left, top, width, height = self._boxes[4 * index : 4 * index + 4]
         return (left, top, left + width, top + height) if width > 0 and height > 0 else None
 
-    def _take_images(self, element: Element) -> None:
+    def _take_text(self, element: Element, key: str, known: dict[int, str], what: str) -> None:
+        """Put the text under `key` of an image or a category among those known, by its id."""
         id = _integer(element, "id")
-        file = element.value.get("file_name")
-        if not isinstance(file, str):
-            raise _wrong(element, f"needs text as file_name, has {shown(file)}")
-        if id in self.files:
-            raise _wrong(element, f"has the id {id} of another image")
-        self.files[id] = file
+        text = element.value.get(key)
+        if not isinstance(text, str):
+            raise _wrong(element, f"needs text as {key}, has {shown(text)}")
+        if id in known:
+            raise _wrong(element, f"has the id {id} of another {what}")
+        known[id] = text
 
-    def _take_categories(self, element: Element) -> None:
-        id = _integer(element, "id")
-        name = element.value.get("name")
-        if not isinstance(name, str):
-            raise _wrong(element, f"needs text as name, has {shown(name)}")
-        if id in self.names:
-            raise _wrong(element, f"has the id {id} of another category")
-        self.names[id] = name
-
-    def _take_annotations(self, element: Element) -> None:
+    def _take_annotation(self, element: Element) -> None:
         box = element.value.get("bbox", (0, 0, 0, 0))
         if not (isinstance(box, list | tuple) and len(box) == 4 and all(map(is_number, box))):
             raise _wrong(element, f"must have four numbers as bbox, has {shown(box)}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from workers.truth.gather import shown
+from workers.truth.jsonl import refuse_constant
 from workers.truth.text import not_utf8, unreadable
 from workers.truth.truth import TruthError
 
@@ -50,7 +51,7 @@ class _Stream:
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._file, self._name = file, name
         self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
-        self._json = json.JSONDecoder(parse_constant=_refuse_constant)
+        self._json = json.JSONDecoder(parse_constant=refuse_constant)
         self._text, self._at, self._line = "", 0, 1
         self._is_whole = False
 
@@ -175,7 +176,3 @@ class _Stream:
         raise TruthError(
             "truth_malformed", f"{self._name}, line {self._line_at(self._at)} is not JSON: {reason}"
         )
-
-
-def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number of JSON")

@@ -35,14 +35,15 @@ def parse_json(text: str, place: str) -> Any:
         TruthError: it is none, or nested too deeply.
     """
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=refuse_constant)
     except RecursionError as error:
         raise TruthError("truth_malformed", f"{place} is nested too deeply") from error
     except ValueError as error:
         raise TruthError("truth_malformed", f"{place} is not JSON: {error}") from error
 
 
-def _refuse_constant(text: str) -> NoReturn:
+def refuse_constant(text: str) -> NoReturn:
+    """Refuse `NaN` and `Infinity`, which Python reads and JSON has not."""
     raise ValueError(f"{text} is no number of JSON")
 
 

@@ -4,10 +4,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from workers.paths import IMAGE_SUFFIXES
 from workers.truth.gather import plain_path
-
-#: What a name may end in and still mean the same image.
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 #: A path as one rule looks at it -> those who have it.
 Paths = Mapping[str, Sequence[str]]
@@ -95,8 +93,8 @@ def _whole(path: str) -> str:
 
 
 def _stem(path: str) -> str:
-    suffix = next((s for s in SUFFIXES if path.lower().endswith(s)), "")
-    return path.removesuffix(path[len(path) - len(suffix) :])
+    suffix = next((s for s in IMAGE_SUFFIXES if path.lower().endswith(s)), "")
+    return path[: len(path) - len(suffix)]
 
 
 _RULES: tuple[

@@ -80,7 +80,7 @@ def _parts(lists: Lists, split: str | None) -> list[str]:
         for part, images in IMAGE_LISTS.items()
         if images in lists and any(_concept(name, part) for name in lists)
     ]
-    if split is not None and split in there and split:
+    if split and split in there:
         return [split]
     if split is None and there:
         return [""] if "" in there else there

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from workers.label_rows import FORMULA_STARTS
 from workers.truth.gather import Gathering, shown
 from workers.truth.text import read_lines
 from workers.truth.truth import Format, Truth, TruthError
@@ -13,9 +14,6 @@ PATH_COLUMNS = ("path", "filename", "file_name", "image")
 LABELS_COLUMN, IGNORED_COLUMN = "labels", "ignored"
 #: Columns of our own list of labels that say nothing about the truth.
 OWN_COLUMNS = frozenset({"image_id", "thresholds_version"})
-#: A cell that began like this was written with an apostrophe before it, so that no spreadsheet
-#: runs it.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 _YES = frozenset({"1", "1.0", "true"})
 _NO = frozenset({"0", "0.0", "false"})
@@ -64,8 +62,8 @@ def read_one_hot(path: Path) -> Truth:
     columns = [i for i, name in enumerate(rows.header) if i != where and name not in OWN_COLUMNS]
     if not columns:
         raise TruthError("truth_malformed", f"{path.name} has no column of a class")
-    found = Gathering(Format.ONE_HOT, [_cell(rows.raw_header[i]) for i in columns])
     names = [_cell(rows.raw_header[i]) for i in columns]
+    found = Gathering(Format.ONE_HOT, names)
     for place, row in rows:
         cells = [row[i].strip().lower() for i in columns]
         _check_cells(cells, [row[i] for i in columns], names, place)
