@@ -1,6 +1,5 @@
 """`ccd run`: a folder and class names in; labels and a trained student in a folder, in one go."""
 
-import json
 import signal
 import sys
 import time
@@ -17,6 +16,7 @@ from rich.console import Console
 from app.client import Client, Refused, Unreachable, folder_files
 from app.run_display import RunDisplay, class_table, describe_progress
 from app.run_service import ready_service
+from models.config import ConfigError, parse_settings
 from workers.files import ONNX, PAGE, WEIGHTS
 from workers.model_card import CARD_MARKDOWN
 from workers.settings import Settings
@@ -212,17 +212,11 @@ def parse_classes(text: str) -> list[str]:
 
 
 def parse_config(pairs: Sequence[str]) -> dict[str, Any]:
-    """`["alpha=0.2", "student=resnet18"]` -> values read as JSON where they are JSON."""
-    config = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not (name and equals):
-            raise typer.BadParameter(f"config is given as name=value, is {pair!r}")
-        try:
-            config[name] = json.loads(value)
-        except json.JSONDecodeError:
-            config[name] = value
-    return config
+    """The settings of `name=value` pairs; a wrong one is a wrong command line."""
+    try:
+        return parse_settings(pairs)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def _is_on_this_machine(url: str) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = [
     "STUDENTS",
     "ConfigError",
     "DistillConfig",
+    "parse_settings",
     "resolve",
 ]
 
@@ -327,6 +329,25 @@ def resolve(preset: str, overrides: Mapping[str, object]) -> DistillConfig:
             raise ConfigError(name, value, "be a known setting", message=message)
     changes: dict[str, Any] = dict(overrides)
     return replace(PRESETS[preset], **changes)
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """`["alpha=0.2", "student=resnet18"]` -> values read as JSON where they are JSON.
+
+    Raises:
+        ConfigError: one is not given as name=value.
+    """
+    settings = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (name and equals):
+            message = f"config is given as name=value, is {pair!r}"
+            raise ConfigError("config", pair, "be given as name=value", message=message)
+        try:
+            settings[name] = json.loads(value)
+        except json.JSONDecodeError:
+            settings[name] = value
+    return settings
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from models.config import DistillConfig, resolve
+from models.config import DistillConfig, parse_settings, resolve
 from workers.experiments.benchmarks import Benchmark
 from workers.experiments.inputs import NotUsable
 from workers.truth.read import read_truth
@@ -110,22 +109,8 @@ def headline_order(benchmark: Benchmark, asked: Mapping[str, Any], command: str)
 
 def _order(asked: Mapping[str, Any], command: str, **images: Any) -> Order:
     same = ("preset", "seeds", "out", "work", "threads", "device", "weights")
-    config = resolve(asked["preset"], parse_config(asked["config"]))
+    config = resolve(asked["preset"], parse_settings(asked["config"]))
     return Order(config=config, command=command, **{name: asked[name] for name in same}, **images)
-
-
-def parse_config(pairs: Sequence[str]) -> dict[str, Any]:
-    """`["alpha=0.2", "student=resnet18"]` -> values read as JSON where they are JSON."""
-    config = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not (name and equals):
-            raise NotUsable(f"config is given as name=value, is {pair!r}")
-        try:
-            config[name] = json.loads(value)
-        except json.JSONDecodeError:
-            config[name] = value
-    return config
 
 
 def parse_classes(text: str | None) -> dict[str, str] | None:
