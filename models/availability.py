@@ -21,8 +21,12 @@ def missing_weights(config: DistillConfig, weights_dir: Path) -> list[str]:
     """Files and packages that `config` needs and that are not here, as a user would name them.
 
     Args:
-        config: of one job.
+        config: a preset. Of other teachers (`hf-hub:`, `local-dir:`, tags that open_clip does not
+            know) it cannot tell.
         weights_dir: the folder that is looked into before the caches.
+
+    Raises:
+        KeyError: the teacher is one of those others.
     """
     return [
         *_missing_of_teacher(config.teacher, weights_dir),

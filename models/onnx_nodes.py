@@ -142,6 +142,15 @@ def _linear(nodes: Nodes, name: str, x: str, weight: str, bias: str | None = Non
         nodes.add("Add", [nodes.add("MatMul", [x, turned], f"{name}.product"), bias], name)
 
 
+def _window(kernel_size: Any, stride: Any, padding: Any) -> dict[str, list[int]]:
+    """The options of an operator that pools."""
+    return {
+        "kernel_shape": _pair(kernel_size),
+        "strides": _pair(stride or kernel_size),
+        "pads": _pair(padding) * 2,
+    }
+
+
 def _max_pool2d(
     nodes: Nodes,
     name: str,
@@ -155,9 +164,7 @@ def _max_pool2d(
         "MaxPool",
         [x],
         name,
-        kernel_shape=_pair(kernel_size),
-        strides=_pair(stride or kernel_size),
-        pads=_pair(padding) * 2,
+        **_window(kernel_size, stride, padding),
         dilations=_pair(dilation),
     )
 
@@ -176,9 +183,7 @@ def _avg_pool2d(
         "AveragePool",
         [x],
         name,
-        kernel_shape=_pair(kernel_size),
-        strides=_pair(stride or kernel_size),
-        pads=_pair(padding) * 2,
+        **_window(kernel_size, stride, padding),
         count_include_pad=int(count_include_pad),
     )
 
