@@ -11,7 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from benchmarks.results import RESULTS, VARIANTS, write_document
+from benchmarks.results import RESULTS, SIDE_EXPERIMENTS, write_document
 from demo.world import EVALUATION_SEEDS, INSTANCES, write_instances
 from workers.experiments.main import main as reproduce
 
@@ -47,7 +47,8 @@ def commands(threads: int) -> dict[str, list[str]]:
     asked = {"views": ["views", *train]}
     asked |= {name: [name, *train, *test] for name in ("ablation", "alpha")}
     asked |= {
-        name: [*asked[experiment], *settings] for name, (experiment, settings) in VARIANTS.items()
+        name: [*asked[experiment], *settings]
+        for name, (experiment, settings) in SIDE_EXPERIMENTS.items()
     }
     return {out: [*words, *common, "--out", f"{FOLDER}/{out}"] for out, words in asked.items()}
 

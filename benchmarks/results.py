@@ -21,10 +21,10 @@ DOCUMENT = Path("docs/RESULTS.md")
 #: The page's words; every figure is put in.
 TEMPLATE = Path(__file__).with_name("results.md.j2")
 
-#: The paper's experiments; each, like every variant, has a folder of its name.
+#: The paper's experiments; each, like every side experiment, has a folder of its name.
 MAIN = ("views", "ablation", "alpha")
 #: Experiments behind a "why": name -> the experiment, and what it is given beside the images.
-VARIANTS = {
+SIDE_EXPERIMENTS = {
     "views-tight": ("views", ["--config", "box_margin=0.02"]),
     "views-fine-maps": ("views", ["--config", "cam_size=320"]),
     "views-all-classes": ("views", ["--config", "classes_per_image=20"]),
@@ -57,7 +57,7 @@ def document(folder: Path) -> str:
     found = {name: read_outcome(folder / name / f"{name}.json") for name in MAIN}
     variants = {
         name: read_outcome(folder / name / f"{experiment}.json")
-        for name, (experiment, _) in VARIANTS.items()
+        for name, (experiment, _) in SIDE_EXPERIMENTS.items()
     }
     environment = Environment(  # noqa: S701 - Markdown, from our own files
         loader=FileSystemLoader(TEMPLATE.parent), undefined=StrictUndefined, trim_blocks=True
@@ -81,7 +81,9 @@ def document(folder: Path) -> str:
         voc_steps=warm_up_steps(PRESETS["paper"].to_dict(), BENCHMARKS["voc2012"].counts[0]),
         long_all_gap=variants["views-long-all"].gain(views.ALONE, views.CAM, views.GRID),
         alpha_tight=variants["alpha-tight"],
-        shown=shown,
+        in_words=in_words,
+        picture_and_origin=picture_and_origin,
+        published_whole=views.PUBLISHED_WHOLE,
         V=views,
         A=ablation,
         L=alpha,
@@ -127,7 +129,7 @@ def why_table(outcome: Outcome, variants: Mapping[str, Outcome]) -> str:
     groups = [group for group in VIEW_COLUMNS if group != views.AVERAGED]
     lines = heading(["CAM-guided views", *(VIEW_COLUMNS[group] for group in groups), "gain"])
     lines.append(row(["as they are", *(cell(outcome, group, views.CAM) for group in groups), ""]))
-    for name, (experiment, settings) in VARIANTS.items():
+    for name, (experiment, settings) in SIDE_EXPERIMENTS.items():
         if experiment == views.NAME:
             found = variants[name]
             cells = [cell(found, group, views.CAM) for group in groups]
@@ -228,11 +230,17 @@ def between(more: Outcome, less: Outcome, group: str, name: str) -> Spread:
     return more.spread(group, name) - less.spread(group, name)
 
 
-def shown(outcome: Outcome) -> str:
+def picture_and_origin(outcome: Outcome) -> str:
     """The plot, and how the figures were come by."""
     name = outcome.experiment
     picture = f"![{name}](results/{name}/{name}.svg)"
     return "\n".join([picture, "", *origin(outcome)])
+
+
+def in_words(number: int) -> str:
+    """A small number as a word, others as they are."""
+    words = ("no", "one", "two", "three", "four", "five", "six")
+    return words[number] if number < len(words) else str(number)
 
 
 def cell(outcome: Outcome, group: str, name: str) -> str:
