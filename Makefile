@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format serve bench quality reproduce teacher lock clean
+.PHONY: help setup demo test faults check format serve bench quality reproduce teacher lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ demo: $(INSTALLED) ## The whole journey on a drawn world: labels, a trained stud
 
 test: $(INSTALLED) ## All tests
 	$(BIN)/pytest
+
+faults: $(INSTALLED) ## Everything that can break is broken: a quarter of an hour
+	$(BIN)/pytest tests/faults --long
 
 check: $(INSTALLED) ## Format, lint, types, import rules
 	$(BIN)/ruff format --check

@@ -99,10 +99,11 @@ def api(
 
     from app.main import create_app
     from app.standalone import CannotServe, bind
-    from workers import log
+    from workers import fault_points, log
 
     settings = settings_of(CCD_HOST=host)
     log.configure(settings.log_format, private=settings.allowed_roots)
+    fault_points.arm(settings.faults, settings.fault_marks)
     _need_redis(settings)
     try:
         if fd is None:

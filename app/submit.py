@@ -13,6 +13,7 @@ from app.uploads import Upload, UploadedFile
 from models.config import DistillConfig, resolve
 from workers.archives import check_archive
 from workers.durable import make_folder, sync_folder
+from workers.fault_points import fault
 from workers.files import NAMES, disk_guard
 from workers.jobs import Kind, Lane, Phase, Record, Status, new_id
 from workers.outcomes import write_request
@@ -186,6 +187,7 @@ def submit_record(
                 waits_for=waits_for,
                 request_id=request_id,
             )
+        fault("submit.written", id, redis=services.store.redis)
         services.store.redis.ping()
     except BaseException:
         services.data.discard(folder)

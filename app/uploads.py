@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect
 from app.errors import Problem, invalid
 from app.middleware import raise_body_cap
 from workers.durable import sync_file
+from workers.fault_points import fault
 from workers.files import DataFolder, DiskFull, disk_guard
 
 #: How long a client may send nothing before the upload is given up.
@@ -87,6 +88,7 @@ async def receive_upload(
     try:
         async for chunk in _chunks(request):
             await run_sync(writer.write, chunk)
+            fault("upload.chunk")
             unchecked += len(chunk)
             if unchecked >= SPACE_CHECK_BYTES:
                 _check_space(data, 0)

@@ -1,5 +1,6 @@
-"""A real Valkey for the whole run, emptied before each test that asks for it."""
+"""A real Valkey for the whole run, emptied before each test that asks for it; faults by seed."""
 
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,54 @@ from app.children import stop_child
 from app.valkey import start_valkey, valkey_url
 from workers.settings import Settings
 from workers.store import Store, connect
+
+#: Where the faults are put in that are drawn by chance.
+FAULTS = "faults"
+#: The seed of a run that does not have all faults: it gives the same answer every time.
+USUAL_SEED = 4
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup(FAULTS)
+    group.addoption("--long", action="store_true", help="also the faults that take long")
+    group.addoption(
+        "--fault-seed", type=int, help="what decides where faults fall; with --long a new one"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.fault_seed is None:
+        new = secrets.randbelow(10**6)
+        config.option.fault_seed = new if config.option.long else USUAL_SEED
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    known = "all" if config.option.long else "the telling few; --long has all"
+    return f"faults: {known}; --fault-seed {config.option.fault_seed}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.option.long:
+        return
+    long = [item for item in items if item.get_closest_marker("long")]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    if report.failed and FAULTS in item.path.parts:
+        seed = f"the same faults again: --fault-seed {item.config.option.fault_seed}"
+        report.sections.append(("fault seed", seed))
+    return report
+
+
+@pytest.fixture(scope="session")
+def fault_seed(pytestconfig: pytest.Config) -> int:
+    """What `--fault-seed` says, or a new one."""
+    return int(pytestconfig.option.fault_seed)
 
 
 @pytest.fixture(scope="session")

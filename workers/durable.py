@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from workers.fault_points import fault
+
 #: Written last into a folder: the name, size and SHA-256 of each of its files.
 SEAL = "MANIFEST.json"
 #: Sub-folder that the seal leaves out: uploaded images, whose digests stand in the dataset's own
@@ -13,11 +15,15 @@ SEAL = "MANIFEST.json"
 IMAGES = "images"
 
 
-def seal(staging: Path, name: str) -> None:
-    """Write the list of files with their digests last, and make everything durable."""
+def seal(staging: Path, name: str, about: str = "") -> None:
+    """Write the list of files with their digests last, and make everything durable.
+
+    `about` is what the fault point in here is told.
+    """
     files = [_sealed(path, staging) for path in _files_below(staging)]
     for folder in sorted({staging, *(path.parent for path in _files_below(staging))}):
         sync_folder(folder)
+    fault("publish.before_manifest", about)
     text = json.dumps({"name": name, "files": files}, sort_keys=True)
     write_durably(staging / SEAL, text.encode("ascii"))
     sync_folder(staging)

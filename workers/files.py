@@ -27,6 +27,7 @@ from workers.durable import (
     sync_folder,
     write_durably,
 )
+from workers.fault_points import fault
 from workers.jobs import Kind
 
 #: The list of a dataset's images, one row per image, in blocks of this many.
@@ -146,6 +147,7 @@ class DataFolder:
         if self.is_complete(final):
             return
         with self.staging(nonce) as staging:
+            fault("publish.before_data", _about(final))
             make(staging)
             self.publish(staging, final)
 
@@ -173,11 +175,15 @@ class DataFolder:
         Raises:
             DiskFull: nothing is published.
         """
+        about = _about(final)
         with disk_guard(self.root):
-            seal(staging, final.name)
+            fault("publish.after_data", about, files=staging)
+            seal(staging, final.name, about)
             make_folder(final.parent)
+            fault("publish.before_rename", about, files=staging)
             while not (is_ours := self._renamed(staging, final)) and staging.exists():
                 pass  # a damaged folder has made way
+            fault("publish.after_rename", about, files=final)
             sync_folder(final.parent)
         return is_ours
 
@@ -291,6 +297,7 @@ def write_json(path: Path, content: object) -> None:
     with disk_guard(path.parent):
         try:
             write_durably(partial, text.encode("ascii"))
+            fault("json.before_replace", path.name, files=partial)
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
@@ -395,6 +402,11 @@ def content_files(dataset: Path) -> tuple[ContentPaths, ContentDigests]:
 def image_name(content: int) -> str:
     """Name below `images/` of the uploaded image with the index `content`."""
     return f"{content:08d}"
+
+
+def _about(final: Path) -> str:
+    """What a fault point is told of a folder that is published."""
+    return f"{final.parent.name}/{final.name}"
 
 
 def _remove(path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import structlog
 from redis import RedisError
 
+from workers.fault_points import fault
 from workers.jobs import Lane, Record, Status, split_unit_id
 from workers.outcomes import Outputs
 from workers.settings import Settings
@@ -85,7 +86,9 @@ class Reaper:
                 self._requeue(unit, nonce)
 
     def _requeue(self, unit: str, nonce: str) -> None:
+        fault("reaper.before_requeue", unit, redis=self._store.redis)
         status = self._store.requeue(unit, nonce)
+        fault("reaper.after_requeue", unit, redis=self._store.redis)
         if status is None:
             return  # its worker came back, or another reaper was first
         record_id, phase, number = split_unit_id(unit)

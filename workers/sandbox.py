@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from workers import fault_points
 from workers.paths import FileRefused, FoundFile, open_regular
 
 #: `inspect(data, max_pixels=...)` gives width, height, format and notes, or raises an error whose
@@ -137,8 +138,9 @@ class _Child:
 
     def __init__(self, decoder: str, max_pixels: int, limits: Limits) -> None:
         self.limits = limits
-        given = json.dumps({"decoder": decoder, "max_pixels": max_pixels, **asdict(limits)})
-        self.command = [sys.executable, "-m", "workers.sandbox", given]
+        given = {"decoder": decoder, "max_pixels": max_pixels, "faults": fault_points.armed()}
+        text = json.dumps({**given, **asdict(limits)})
+        self.command = [sys.executable, "-m", "workers.sandbox", text]
         self.process: subprocess.Popen[bytes] | None = None
         self.unread = bytearray()
         self.is_ready = False
@@ -271,6 +273,9 @@ def main() -> None:
     module, _, name = given["decoder"].partition(":")
     inspect = getattr(importlib.import_module(module), name)
     limits = Limits(**{key: given[key] for key in asdict(Limits())})
+    if given["faults"] is not None:
+        text, marks = given["faults"]
+        fault_points.arm(fault_points.read_faults(text), Path(marks))
     _restrict(limits)
     _answer(_READY)
     for line in sys.stdin.buffer:
@@ -301,6 +306,7 @@ def _answer(line: bytes) -> None:
 
 
 def _judge(path: bytes, inspect: Callable[..., Any], max_pixels: int) -> dict[str, Any]:
+    fault_points.fault("decode.file", os.fsdecode(path))
     try:
         content = _read(path)
         facts = inspect(content, max_pixels=max_pixels)

@@ -7,6 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from workers.fault_points import Fault, read_faults
+
 #: What redis-py understands; workers/queue.py translates it for Celery.
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
@@ -18,6 +20,10 @@ def _split_paths(value: object) -> object:
 
 def _split_commas(value: object) -> object:
     return value.split(",") if isinstance(value, str) else value
+
+
+def _read_faults(value: object) -> object:
+    return read_faults(value) if isinstance(value, str) else value
 
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -81,6 +87,14 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=1, le=65535)
     #: `auto` is console in a terminal and JSON elsewhere.
     log_format: Literal["auto", "console", "json"] = "auto"
+
+    #: Faults that are put into this service on purpose, for tests: see workers/fault_points.py.
+    faults: Annotated[tuple[Fault, ...], NoDecode, BeforeValidator(_read_faults)] = ()
+
+    @property
+    def fault_marks(self) -> Path:
+        """Where a fault that happened leaves its mark."""
+        return self.data / "faults"
 
     @property
     def weights_folder(self) -> Path:

@@ -22,6 +22,11 @@ class Signs:
     #: The last lines of its log about the unit in hand.
     log: tuple[str, ...] = ()
 
+    @property
+    def peak(self) -> str:
+        """The most memory, for people; empty where it is not known."""
+        return f"{self.peak_bytes / 1e9:.1f} GB" if self.peak_bytes else ""
+
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
@@ -41,9 +46,10 @@ def signs_now(log: tuple[str, ...]) -> Signs:
 def worker_lost(unit: str, attempts: int, signs: Signs) -> JobError:
     """Why a record fails whose unit took its worker along in every attempt."""
     message = [f"The worker was lost in each of {attempts} attempts at {unit}."]
-    if signs.peak_bytes:
-        peak = f"{signs.peak_bytes / 1e9:.1f} GB"
-        message.append(f"When it was last heard its process had taken up to {peak} of memory.")
+    if signs.peak:
+        message.append(
+            f"When it was last heard its process had taken up to {signs.peak} of memory."
+        )
     if signs.log:
         message.append(f"The last lines of its log: {' | '.join(signs.log)}")
     return JobError(

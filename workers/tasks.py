@@ -22,7 +22,7 @@ from celery.signals import (
     worker_shutting_down,
 )
 
-from workers import log
+from workers import fault_points, log
 from workers.cams import sweep
 from workers.files import DataFolder
 from workers.jobs import Lane
@@ -67,6 +67,7 @@ def _start_reaper(**_: object) -> None:
     global _reaper  # noqa: PLW0603 - one a main process, started where Celery allows it
     folder = DataFolder(settings.data)
     folder.create()
+    fault_points.arm(settings.faults, settings.fault_marks)
     _reaper = Reaper(
         open_store(settings),
         settings,
@@ -95,6 +96,7 @@ def _start_worker(**_: object) -> None:
     lane = Lane(os.environ["CCD_LANE"])
     name = f"{lane}@{socket.gethostname()}:{main_pid}"
     structlog.contextvars.bind_contextvars(worker=name)
+    fault_points.arm(settings.faults, settings.fault_marks)
     _worker = Worker(
         lane,
         settings=settings,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 import structlog
 from redis.exceptions import RedisError
 
+from workers.fault_points import fault
 from workers.files import DataFolder, DiskFull, is_disk_full
 from workers.halving import StillOutOfMemory, batch_of, ran_out_of_memory
 from workers.jobs import Claim, JobError, Lane, Record, Status
@@ -85,6 +86,7 @@ class Heartbeat:
         """Note how many images of the unit are done; raise `Halted` if it should stop."""
         self._done = done
         self._moved_at = time.monotonic()
+        fault("unit.batch", self._claim.unit_id, redis=self._store.redis)
         if self.is_cancelled or self._is_draining():
             raise Halted
 
@@ -187,6 +189,7 @@ class Worker:
                 Heartbeat(self.store, claim, self.settings, self.is_draining) as beat,
                 self._holding(claim, beat),
             ):
+                fault("unit.started", claim.unit_id, redis=self.store.redis)
                 finished = self._work(claim, beat.on_batch)
         except Halted:
             return self._record(self._halted, claim, cancelled=beat.is_cancelled)
@@ -222,6 +225,7 @@ class Worker:
         return _run_halved(run, claim)
 
     def _completed(self, claim: Claim, *, finished: Finished) -> str:
+        fault("unit.published", claim.unit_id, redis=self.store.redis)
         rings = self.store.complete(
             claim,
             output=finished.output,
@@ -230,6 +234,7 @@ class Worker:
             facts=finished.facts,
             reused=finished.reused,
         )
+        fault("unit.recorded", claim.unit_id, redis=self.store.redis)
         for lane, count in rings.items():
             # This process takes one unit of its own lane itself.
             self.ring(lane, count - 1 if lane == self.lane else count)
@@ -289,11 +294,14 @@ def describe(error: Exception, phase: str) -> JobError:
     code = getattr(error, "code", None)
     if is_disk_full(error) and code != DiskFull.code:
         error, code = DiskFull("no space is left on the disk of the data folder"), DiskFull.code
+    message = str(error)
+    if ran_out_of_memory(error):
+        message = f"{message}; the process of the worker has taken up to {signs_now(()).peak}"
     if isinstance(code, str):
         return JobError(
             code=code,
             phase=phase,
-            message=str(error),
+            message=message,
             hint=getattr(error, "hint", None),
             retryable=bool(getattr(error, "retryable", False)),
         )
@@ -301,7 +309,7 @@ def describe(error: Exception, phase: str) -> JobError:
         return JobError(
             code="out_of_memory",
             phase=phase,
-            message=f"memory ran out: {error}",
+            message=f"memory ran out: {message}",
             hint="start the job again with a smaller batch_size or teacher_batch in config",
             retryable=False,
         )

@@ -10,7 +10,7 @@ from app.doctor.findings import Finding, Level, problem, skipped
 from app.doctor.job_store import check_redis, check_workers
 from app.doctor.machine import check_hardware, check_open_files, check_weights_folder
 from app.doctor.roots import check_roots
-from app.doctor.settings import read_settings
+from app.doctor.settings import check_faults, read_settings
 from app.doctor.versions import check_versions
 from app.standalone import CannotServe, redis_url_of
 from workers.files import DataFolder
@@ -25,6 +25,7 @@ def examine(*, quick: bool = False) -> Iterator[Finding]:
     roots = os.environ.get("CCD_ALLOWED_ROOTS", "")
     settings, wrong = read_settings()
     yield from (finding for finding in wrong if finding.check != "settings.allowed_roots")
+    yield from check_faults(settings)
     yield from check_job_store(settings)
     yield from check_data(DataFolder(settings.data))
     yield from check_roots(roots, settings.data)

@@ -1,6 +1,7 @@
 """The settings as far as they can be read: a wrong one is a finding, not the end."""
 
 import os
+from collections.abc import Iterator
 
 from pydantic import ValidationError
 
@@ -20,6 +21,18 @@ def read_settings() -> tuple[Settings, list[Finding]]:
             findings += [_wrong(wrong["msg"], _variable(wrong["loc"])) for wrong in error.errors()]
             for name in names or {"CCD_LEASE_SECONDS", "CCD_HEARTBEAT_SECONDS"}:
                 os.environ.pop(name, None)
+
+
+def check_faults(settings: Settings) -> Iterator[Finding]:
+    """Nothing, but for a service that is broken on purpose."""
+    if settings.faults:
+        yield problem(
+            "settings.faults",
+            f"CCD_FAULTS={','.join(fault.text for fault in settings.faults)}: faults are put into "
+            "this service on purpose",
+            wanted="none outside of tests",
+            remedy="unset CCD_FAULTS and start the service again",
+        )
 
 
 def _variable(place: tuple[int | str, ...]) -> str:
