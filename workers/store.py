@@ -21,6 +21,7 @@ from workers.jobs import (
     Record,
     Status,
     split_unit_id,
+    unit_id,
 )
 from workers.lua import constants, read_scripts
 from workers.outcomes import Kept, write_ending
@@ -213,6 +214,11 @@ class Store:
         folders = cast("dict[str, str]", self.redis.hgetall(f"ccd:outputs:{id}"))
         named = ((split_unit_id(f"{id}/{unit}"), folder) for unit, folder in folders.items())
         return {(phase, number): folder for (_, phase, number), folder in named}
+
+    def output(self, id: str, phase: str, unit: int) -> str | None:
+        """Name of the folder with the output of one unit; None while it is not done."""
+        field = unit_id(id, phase, unit).removeprefix(f"{id}/")
+        return cast("str | None", self.redis.hget(f"ccd:outputs:{id}", field))
 
     def queue_position(self, id: str) -> int | None:
         """1 for the record that is started next in its lane; None for one that is not queued."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import structlog
 from redis.exceptions import RedisError
@@ -24,6 +24,7 @@ from workers.halving import StillOutOfMemory, batch_of, ran_out_of_memory
 from workers.jobs import Claim, JobError, Lane, Record, Status
 from workers.log import recent_lines
 from workers.outcomes import try_write_end
+from workers.outputs import Outputs
 from workers.records import MEASURABLE_SECONDS
 from workers.settings import Settings
 from workers.signs import signs_now
@@ -33,18 +34,20 @@ from workers.store import Renewal, StaleClaim, Store
 if TYPE_CHECKING:
     from workers.units import Finished, Workbench
 
+T = TypeVar("T")
+
 logger = structlog.get_logger()
 
 #: After this long one doorbell rings for the next and ends, so that no Celery task is endless.
 RING_AGAIN_SECONDS = 3600
-#: How long the end of a unit is offered to a Redis that does not answer.
-RECORD_SECONDS = 600
+#: How long a unit waits for a Redis that does not answer.
+REDIS_SECONDS = 600
 #: Exit status of a process that lost its claim or stopped making progress.
 EXIT_FENCED, EXIT_STALLED = 70, 71
 
 
 class Halted(Exception):
-    """The unit in hand was asked to stop: its job is cancelled, or the worker drains."""
+    """The unit in hand has to stop: its job is cancelled, the worker drains, or Redis is gone."""
 
 
 class Heartbeat:
@@ -211,7 +214,7 @@ class Worker:
 
         if self._bench is None:
             self._bench = units.Workbench(self.settings, self.folder)
-        outputs = self.store.outputs(claim.record.id)
+        outputs = Outputs(self.store, claim.record.id, self._ask)
         run = partial(phases.run_unit, claim, outputs, self._bench, on_batch)
         try:
             return run()
@@ -263,18 +266,30 @@ class Worker:
         try_write_end(self.folder, record, outputs, status=Status.FAILED, error=failure)
 
     def _record(self, end: Callable[..., str], claim: Claim, **outcome: Any) -> str:
-        """Tell the record how the unit ended, for as long as Redis may need to come back."""
-        gives_up_at = time.monotonic() + RECORD_SECONDS
+        """Tell the record how the unit ended."""
+        try:
+            return self._insist(partial(end, claim, **outcome))
+        except StaleClaim:
+            return "lost to another worker"
+
+    def _insist(self, call: Callable[[], T]) -> T:
+        """The answer of Redis, asked for as long as it may need to come back."""
+        gives_up_at = time.monotonic() + REDIS_SECONDS
         wait = threading.Event().wait
         while True:
             try:
-                return end(claim, **outcome)
-            except StaleClaim:
-                return "lost to another worker"
+                return call()
             except RedisError:
                 if time.monotonic() > gives_up_at or self.is_draining():
                     raise
                 wait(1)
+
+    def _ask(self, call: Callable[[], T]) -> T:
+        """The same for a unit at work: a Redis that stays away ends it, and is no failure of it."""
+        try:
+            return self._insist(call)
+        except RedisError as error:
+            raise Halted from error
 
 
 def _run_halved(run: Callable[..., Finished], claim: Claim) -> Finished:
