@@ -21,8 +21,9 @@ from workers.stages import student_id_of
 from workers.store import IllegalMove, RecordNotFound
 
 RENDER = Phase("cam", Lane.IO, units=1, sequential=False, weight=1)
-#: Somebody looks at the screen: before registrations and predictions that wait too.
-PRIORITY = 10
+#: Somebody looks at the screen. Maps have a share of their own, under a name that nobody can
+#: have; a map is one image, so that its turn comes before the next registration or prediction.
+SUBMITTER = "(maps)"
 #: A failure is told for this long, and then tried again; a success is in the cache.
 KEEP_SECONDS = 60.0
 #: Maps that may wait at a time. A worker makes some each second.
@@ -96,7 +97,7 @@ class WantedCam:
                 "content": self.image["content"],
             },
             phases=[RENDER],
-            priority=PRIORITY,
+            submitter=SUBMITTER,
             keep_seconds=KEEP_SECONDS,
             request_id=current_request_id(),
         )

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Header, Query, Request
 
 from app.errors import NOUNS, Problem, shown
 from app.request_times import RequestTimes
 from workers.files import DataFolder
 from workers.jobs import Kind, Lane, Record
-from workers.settings import Settings
+from workers.settings import SUBMITTER_PATTERN, Settings
 from workers.store import RecordNotFound, Store
 
 DEFAULT_PAGE = 100
@@ -63,5 +63,14 @@ Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Most rows of the an
 AtVersion = Annotated[
     int | None,
     Query(ge=1, description="Labels as this version of the thresholds has them; else the latest."),
+]
+Submitter = Annotated[
+    str,
+    Header(
+        alias="X-Submitter",
+        pattern=SUBMITTER_PATTERN,
+        description="Whose share of the workers this takes. A hint that is taken on trust: the "
+        "service has no keys yet.",
+    ),
 ]
 Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of a page before.")]

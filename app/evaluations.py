@@ -14,7 +14,7 @@ from app.uploads import Upload, UploadedFile
 from workers.archives import check_archive, is_zip
 from workers.durable import make_folder, sync_folder
 from workers.files import CURVES, EVALUATION, disk_guard, read_json
-from workers.jobs import Kind, Lane, Phase, Record, Status, new_id
+from workers.jobs import NOBODY, Kind, Lane, Phase, Record, Status, new_id
 from workers.paths import allowed_file, allowed_folder, display_path
 
 EVALUATE = Phase("evaluate", Lane.IO, units=1, sequential=False, weight=1)
@@ -34,7 +34,9 @@ def succeeded_job(services: Services, job_id: str) -> Record:
     return job
 
 
-def submit_evaluation(services: Services, job: Record, body: EvaluationCreate) -> Record:
+def submit_evaluation(
+    services: Services, job: Record, body: EvaluationCreate, *, submitter: str = NOBODY
+) -> Record:
     """Compare `job` with a truth on the server.
 
     Raises:
@@ -43,10 +45,13 @@ def submit_evaluation(services: Services, job: Record, body: EvaluationCreate) -
     allowed = allowed_folder if body.source.kind == "folder" else allowed_file
     allowed(body.source.path, services.settings.allowed_roots)
     _check_classes(job, body.class_map)
-    return _submit(services, new_id("eval"), job, body, truth=body.source.model_dump())
+    truth = body.source.model_dump()
+    return _submit(services, new_id("eval"), job, body, truth=truth, submitter=submitter)
 
 
-def submit_uploaded_truth(services: Services, job: Record, upload: Upload) -> Record:
+def submit_uploaded_truth(
+    services: Services, job: Record, upload: Upload, *, submitter: str = NOBODY
+) -> Record:
     """Compare `job` with an uploaded truth: a file, or a zip of a VOC or NUS-WIDE.
 
     Raises:
@@ -65,7 +70,7 @@ def submit_uploaded_truth(services: Services, job: Record, upload: Upload) -> Re
         file.path.rename(own / TRUTH)
         sync_folder(own)
     truth = {"kind": "upload", "path": TRUTH, "filename": display_path(file.raw_name)}
-    return _submit(services, evaluation_id, job, options, truth=truth)
+    return _submit(services, evaluation_id, job, options, truth=truth, submitter=submitter)
 
 
 def evaluation_reply(record: Record) -> dict[str, Any]:
@@ -111,9 +116,12 @@ def _submit(
     options: EvaluationOptions,
     *,
     truth: Mapping[str, Any],
+    submitter: str,
 ) -> Record:
     request = {"job_id": job.id, "truth": truth, **options.model_dump(exclude={"source"})}
-    return submit_record(services, Kind.EVALUATION, evaluation_id, request, EVALUATE)
+    return submit_record(
+        services, Kind.EVALUATION, evaluation_id, request, EVALUATE, submitter=submitter
+    )
 
 
 def _truth_of(upload: Upload) -> UploadedFile:

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,8 +11,9 @@ from fastapi import Response
 
 from app.conditional import is_unchanged
 from app.errors import invalid, shown
+from workers.forecast import NO_PLACE, Place, find_places
 from workers.halving import halving_warnings
-from workers.jobs import Kind, Record, Status
+from workers.jobs import Kind, Priority, Record, Status
 from workers.store import Store
 
 #: Seconds after which a client should look again at work that goes on.
@@ -47,8 +48,14 @@ def dataset_reply(record: Record) -> dict[str, Any]:
     }
 
 
-def job_reply(record: Record, position: int | None) -> dict[str, Any]:
-    """`position` in the queue, where it stands in it."""
+def job_replies(records: Sequence[Record], store: Store) -> list[dict[str, Any]]:
+    """Jobs with their places in the queue, which costs two calls whatever their number."""
+    places = find_places(records, store)
+    return [job_reply(record, places.get(record.id)) for record in records]
+
+
+def job_reply(record: Record, place: Place | None) -> dict[str, Any]:
+    """`place` in the queue, where it stands in it."""
     request, facts = record.request, record.facts
     return {
         "id": record.id,
@@ -59,7 +66,9 @@ def job_reply(record: Record, position: int | None) -> dict[str, Any]:
         "config": request["config"],
         "metadata": request["metadata"],
         **state_reply(record),
-        "queue": {"position": position} if record.status is Status.QUEUED else None,
+        "submitter": record.submitter,
+        "priority": Priority(record.priority).name.lower(),
+        "queue": asdict(place or NO_PLACE) if record.status is Status.QUEUED else None,
         "counts": facts.get("counts", {}),
         "warnings": [*facts.get("warnings", []), *halving_warnings(facts)],
         "student_id": facts.get("student_id"),
@@ -81,16 +90,6 @@ def prediction_reply(record: Record) -> dict[str, Any]:
         "data": None,
         "next_cursor": None,
     }
-
-
-def position_of(record: Record, store: Store) -> int | None:
-    """Its place in the queue; None where it is in none, or waits for its dataset."""
-    if record.status is not Status.QUEUED:
-        return None
-    needed = record.waits_for
-    if needed is not None and store.get(needed).status is not Status.SUCCEEDED:
-        return None
-    return store.queue_position(record.id)
 
 
 def json_reply(

@@ -106,6 +106,11 @@ class JobCreate(Request):
     )
     name: Name | None = None
     metadata: Metadata = {}
+    priority: Literal["low", "normal", "high"] = Field(
+        default="normal",
+        description="Among the jobs of the same submitter: a job goes before those of the next "
+        "higher priority that come CCD_AGEING_SECONDS (a day) after it.",
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -231,7 +236,15 @@ class SkippedPage(Reply):
 class QueuePlace(Reply):
     """Where waiting work stands."""
 
-    position: int | None = Field(description="1 is next; null while it waits for its dataset.")
+    position: int | None = Field(
+        description="1 is next, if nothing else comes; null while it waits for its dataset."
+    )
+    estimated_start_at: str | None = Field(
+        description="To the minute: the images that are looked at before it, as often as each is, "
+        "over the images per second that the live workers of lane method report. Of its own "
+        "submitter and of others those that go before it, jobs of one submitter at their mean "
+        "size. Null while no worker has measured its speed, or it waits for its dataset."
+    )
 
 
 class JobWarning(BaseModel):
@@ -257,6 +270,8 @@ class Job(Reply):
     terminal: bool = Field(description="Whether the status will stay as it is.")
     phase: str | None
     progress: ProgressReply
+    submitter: str = Field(description="Whose share of the workers it takes.")
+    priority: Literal["low", "normal", "high"]
     queue: QueuePlace | None = Field(description="Null unless the job is queued.")
     counts: dict[str, int]
     warnings: list[JobWarning]

@@ -8,17 +8,17 @@ from typing import Any
 from app.deps import Services, not_found
 from app.errors import Problem, invalid, shown
 from app.middleware import current_request_id
-from app.schemas import DatasetCreate, FolderSource, JobCreate, PredictionCreate
+from app.schemas import DatasetCreate, JobCreate, PredictionCreate
 from app.uploads import Upload, UploadedFile
 from models.config import DistillConfig, resolve
 from workers.archives import check_archive
 from workers.durable import make_folder, sync_folder
 from workers.fault_points import fault
 from workers.files import NAMES, disk_guard
-from workers.jobs import Kind, Lane, Phase, Record, Status, new_id
+from workers.jobs import NOBODY, Kind, Lane, Phase, Priority, Record, Status, new_id
 from workers.outcomes import write_request
 from workers.paths import allowed_folder, display_path
-from workers.stages import student_id_of
+from workers.stages import passes_of, student_id_of
 from workers.store import RecordNotFound
 
 REGISTER = Phase("register", Lane.IO, units=1, sequential=False, weight=1)
@@ -29,7 +29,14 @@ PREDICT = Phase("predict", Lane.IO, units=1, sequential=False, weight=1)
 UPLOADED_ARCHIVE, UPLOADED_FILES = "upload.zip", "upload"
 
 
-def submit_folder(services: Services, body: DatasetCreate, *, hidden: bool = False) -> Record:
+def submit_folder(
+    services: Services,
+    body: DatasetCreate,
+    *,
+    hidden: bool = False,
+    priority: int = Priority.NORMAL,
+    submitter: str = NOBODY,
+) -> Record:
     """Register the images of a folder on the server.
 
     Raises:
@@ -42,7 +49,15 @@ def submit_folder(services: Services, body: DatasetCreate, *, hidden: bool = Fal
         "max_bad_fraction": body.max_bad_fraction,
         "hidden": hidden,
     }
-    return submit_record(services, Kind.DATASET, new_id("ds"), request, REGISTER)
+    return submit_record(
+        services,
+        Kind.DATASET,
+        new_id("ds"),
+        request,
+        REGISTER,
+        priority=priority,
+        submitter=submitter,
+    )
 
 
 def submit_upload(
@@ -54,6 +69,7 @@ def submit_upload(
     name: str | None = None,
     max_bad_fraction: float | None = None,
     hidden: bool = False,
+    submitter: str = NOBODY,
 ) -> Record:
     """Register uploaded images: one archive, or the files of `files_field`.
 
@@ -84,10 +100,10 @@ def submit_upload(
         "max_bad_fraction": max_bad_fraction,
         "hidden": hidden,
     }
-    return submit_record(services, Kind.DATASET, dataset_id, request, REGISTER)
+    return submit_record(services, Kind.DATASET, dataset_id, request, REGISTER, submitter=submitter)
 
 
-def submit_job(services: Services, body: JobCreate) -> Record:
+def submit_job(services: Services, body: JobCreate, *, submitter: str = NOBODY) -> Record:
     """Start a job on a dataset, or on a folder that is registered for it first.
 
     Raises:
@@ -102,7 +118,8 @@ def submit_job(services: Services, body: JobCreate) -> Record:
             "must name at least 2 classes where config.background is false: "
             "a softmax over one name is 1 for every image",
         )
-    dataset_id = _usable_dataset(services, body.dataset_id, body.source, name=body.name)
+    priority = Priority[body.priority.upper()]
+    dataset_id = _usable_dataset(services, body, priority=priority, submitter=submitter)
     request = {
         "dataset_id": dataset_id,
         "classes": [spec.model_dump() for spec in body.classes],
@@ -111,20 +128,35 @@ def submit_job(services: Services, body: JobCreate) -> Record:
         "name": body.name,
         "metadata": body.metadata,
     }
-    return submit_record(services, Kind.JOB, new_id("job"), request, CHECK, waits_for=dataset_id)
+    return submit_record(
+        services,
+        Kind.JOB,
+        new_id("job"),
+        request,
+        CHECK,
+        waits_for=dataset_id,
+        priority=priority,
+        submitter=submitter,
+        passes=passes_of(config),
+    )
 
 
 def submit_prediction(
-    services: Services, job: Record, body: PredictionCreate, *, dataset_id: str | None = None
+    services: Services, job: Record, body: PredictionCreate, *, submitter: str = NOBODY
 ) -> Record:
-    """Ask the student of `job` about a dataset, a folder, or the upload registered as given."""
-    if dataset_id is None:
-        dataset_id = _usable_dataset(
-            services, body.dataset_id, body.source, name=body.name, hidden=True
-        )
+    """Ask the student of `job` about a dataset or a folder."""
+    dataset_id = _usable_dataset(services, body, hidden=True, submitter=submitter)
     request = {"student_id": student_id_of(job.id), "dataset_id": dataset_id, "name": body.name}
-    id = new_id("pred")
-    return submit_record(services, Kind.PREDICTION, id, request, PREDICT, waits_for=dataset_id)
+    return submit_record(
+        services,
+        Kind.PREDICTION,
+        new_id("pred"),
+        request,
+        PREDICT,
+        waits_for=dataset_id,
+        submitter=submitter,
+        passes=1,
+    )
 
 
 def student_job(services: Services, student_id: str) -> Record:
@@ -145,23 +177,25 @@ def student_job(services: Services, student_id: str) -> Record:
 
 def _usable_dataset(
     services: Services,
-    dataset_id: str | None,
-    source: FolderSource | None,
+    body: JobCreate | PredictionCreate,
     *,
-    name: str | None,
     hidden: bool = False,
+    priority: int = Priority.NORMAL,
+    submitter: str,
 ) -> str:
-    """The id of a dataset that is there and has not failed, or of a new one of `source`."""
-    if source is not None:
-        body = DatasetCreate(name=name, source=source)
-        return submit_folder(services, body, hidden=hidden).id
-    assert dataset_id is not None, "the schemas see to it"
-    dataset = services.record(dataset_id, "ds")
+    """The id of a dataset that is there and has not failed, or of a new one of the source."""
+    if body.source is not None:
+        new = DatasetCreate(name=body.name, source=body.source)
+        return submit_folder(
+            services, new, hidden=hidden, priority=priority, submitter=submitter
+        ).id
+    assert body.dataset_id is not None, "the schemas see to it"
+    dataset = services.record(body.dataset_id, "ds")
     if dataset.error is not None:
         raise Problem(
-            "dataset_failed", f"{dataset_id}: {dataset.error.code}, {dataset.error.message}"
+            "dataset_failed", f"{dataset.id}: {dataset.error.code}, {dataset.error.message}"
         )
-    return dataset_id
+    return dataset.id
 
 
 def submit_record(
@@ -172,6 +206,9 @@ def submit_record(
     phase: Phase,
     *,
     waits_for: str | None = None,
+    priority: int = Priority.NORMAL,
+    submitter: str = NOBODY,
+    passes: int = 0,
 ) -> Record:
     """Durable on disk, then recorded, then rung for; nothing is left of what failed."""
     folder = services.data.of(kind, id)
@@ -186,6 +223,9 @@ def submit_record(
                 phases=(phase,),
                 waits_for=waits_for,
                 request_id=request_id,
+                priority=priority,
+                submitter=submitter,
+                passes=passes,
             )
         fault("submit.written", id, redis=services.store.redis)
         services.store.redis.ping()
@@ -201,6 +241,9 @@ def submit_record(
             phases=[phase],
             waits_for=waits_for,
             request_id=request_id,
+            priority=priority,
+            submitter=submitter,
+            passes=passes,
         )
     except RecordNotFound:
         services.data.discard(folder)

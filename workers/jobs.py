@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
 #: Digits of ids in ascending ASCII order, without the look-alikes i, l, o and u.
@@ -45,6 +45,18 @@ class Kind(StrEnum):
     def is_durable(self) -> bool:
         """Whether its request and its result are kept on disk, and its record for good."""
         return self is not Kind.CAM
+
+
+#: Whose work is that nobody has put a name to.
+NOBODY = "default"
+
+
+class Priority(IntEnum):
+    """How a submitter ranks its own records: each step is worth a fixed time of waiting."""
+
+    LOW = -1
+    NORMAL = 0
+    HIGH = 1
 
 
 class Lane(StrEnum):
@@ -127,7 +139,7 @@ class Record:
     #: What its units found out, merged in the order of their completion.
     facts: Mapping[str, Any]
     error: JobError | None
-    #: Larger runs first.
+    #: Larger runs first, among the records of its submitter; see `Priority`.
     priority: int
     #: The record whose success this one needs, and which cannot be deleted meanwhile.
     waits_for: str | None
@@ -139,6 +151,8 @@ class Record:
     version: int
     #: The request to the API that asked for it; on every log line of its units.
     request_id: str | None = None
+    #: Whose share of the workers it takes.
+    submitter: str = NOBODY
 
 
 @dataclass(frozen=True, kw_only=True)

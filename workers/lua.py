@@ -1,25 +1,33 @@
 """The Lua scripts of `workers/scripts`, as Redis gets them, and what each of them is told."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 
 from workers.jobs import MOVES, Status
 
 #: Upper bounds of the buckets into which the durations of phases fall, in whole seconds.
 PHASE_SECONDS = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600)
+#: What every script begins with, in this order.
+SHARED = ("prelude", "shares", "course")
 
 
 def read_scripts() -> dict[str, str]:
-    """The text of each script by its name, the prelude in front."""
+    """The text of each script by its name, what all of them share in front."""
     folder = resources.files("workers") / "scripts"
     texts = {file.name.removesuffix(".lua"): file.read_text("utf-8") for file in folder.iterdir()}
-    prelude = texts.pop("prelude")
-    return {name: prelude + text for name, text in texts.items()}
+    shared = "".join(texts.pop(name) for name in SHARED)
+    return {name: shared + text for name, text in texts.items()}
 
 
 def constants(
-    *, lease_seconds: float, max_attempts: int, backoff_seconds: Sequence[float], method: int
+    *,
+    lease_seconds: float,
+    max_attempts: int,
+    backoff_seconds: Sequence[float],
+    ageing_seconds: float,
+    shares: Mapping[str, float],
+    method: int,
 ) -> str:
     """The first argument of every script, as JSON."""
     return json.dumps(
@@ -28,6 +36,8 @@ def constants(
             "lease_ms": round(lease_seconds * 1000),
             "max_attempts": max_attempts,
             "backoff_ms": [round(seconds * 1000) for seconds in backoff_seconds],
+            "ageing_ms": round(ageing_seconds * 1000),
+            "shares": dict(shares),
             "method": method,
             "phase_seconds": PHASE_SECONDS,
         }

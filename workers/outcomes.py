@@ -14,9 +14,11 @@ import structlog
 from workers.durable import make_folder
 from workers.files import DataFolder, read_json, write_json
 from workers.jobs import (
+    NOBODY,
     JobError,
     Kind,
     Phase,
+    Priority,
     Record,
     Status,
     from_rfc3339,
@@ -68,6 +70,8 @@ class Kept:
     #: Those it starts with.
     phases: tuple[Phase, ...]
     priority: int
+    submitter: str
+    passes: int
     waits_for: str | None
     request_id: str | None
     created_ms: int
@@ -84,7 +88,9 @@ def write_request(
     phases: tuple[Phase, ...],
     waits_for: str | None,
     request_id: str | None,
-    priority: int = 0,
+    priority: int = Priority.NORMAL,
+    submitter: str = NOBODY,
+    passes: int = 0,
 ) -> None:
     """What was accepted, into the record's own folder, before the store knows of it."""
     make_folder(own)
@@ -94,6 +100,8 @@ def write_request(
         "request": request,
         "phases": json.loads(write_phases(phases)),
         "priority": priority,
+        "submitter": submitter,
+        "passes": passes,
         "waits_for": waits_for,
         "request_id": request_id,
     }
@@ -191,6 +199,8 @@ def read_kept(own: Path) -> Kept:
             request=asked["request"],
             phases=read_phases(json.dumps(asked["phases"])),
             priority=asked["priority"],
+            submitter=asked.get("submitter", NOBODY),
+            passes=asked.get("passes", 0),
             waits_for=asked["waits_for"],
             request_id=asked["request_id"],
             created_ms=_created(asked["id"], own),

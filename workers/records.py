@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workers.jobs import (
+    NOBODY,
     JobError,
     Kind,
     Lane,
@@ -44,6 +45,7 @@ def read_record(fields: Fields) -> Record:
         updated_at=progress.updated_at,
         version=int(fields["version"]),
         request_id=fields.get("request_id"),
+        submitter=fields.get("submitter", NOBODY),
     )
 
 

@@ -9,6 +9,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from workers.fault_points import Fault, read_faults
 
+#: What may name a submitter: it is a part of keys in Redis.
+SUBMITTER_PATTERN = r"^[A-Za-z0-9._@-]{1,64}$"
 #: What redis-py understands; workers/queue.py translates it for Celery.
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
@@ -26,8 +28,25 @@ def _read_faults(value: object) -> object:
     return read_faults(value) if isinstance(value, str) else value
 
 
+def _split_shares(value: object) -> object:
+    """`ann=2,bob=0.5` -> {"ann": "2", "bob": "0.5"}."""
+    if not isinstance(value, str):
+        return value
+    shares: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in value.split(","))):
+        name, mark, weight = (text.strip() for text in part.rpartition("="))
+        if not mark:
+            raise ValueError(f"{part!r} must be name=weight, for example ann=2")
+        if name in shares:
+            raise ValueError(f"{name} is given twice")
+        shares[name] = weight
+    return shares
+
+
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Wait = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Submitter = Annotated[str, Field(pattern=SUBMITTER_PATTERN)]
+Weight = Annotated[float, Field(ge=0.001, le=1000, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -60,6 +79,13 @@ class Settings(BaseSettings):
     backoff_seconds: Annotated[
         tuple[Wait, ...], NoDecode, BeforeValidator(_split_commas), Field(min_length=1)
     ] = (30, 300)
+
+    #: Shares of the workers by submitter, as in `ann=2,bob=0.5`; 1 for those not named. The same
+    #: for every process of the service.
+    shares: Annotated[dict[Submitter, Weight], NoDecode, BeforeValidator(_split_shares)] = {}
+    #: How long a job waits until it goes before jobs of the next priority that come then, in
+    #: seconds. At most 30 days.
+    ageing_seconds: Annotated[float, Field(gt=0, le=30 * 24 * 3600)] = 24 * 3600
 
     #: Distinct images in one unit of `embed` and of `localize`.
     shard_images: int = Field(default=1000, ge=1)

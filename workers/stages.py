@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from models.config import DistillConfig
+
 
 class Stage(StrEnum):
     """A kind of label, in the order in which a job makes them."""
@@ -39,6 +41,12 @@ PREDICTION_FILE = StageFile("predict", "scores.safetensors", "probs")
 #: others say nothing of what is a label.
 CERTAIN = 1.0
 CERTAIN_STAGES = frozenset({Stage.DEBIASED, Stage.PSEUDO})
+
+
+def passes_of(config: DistillConfig) -> int:
+    """How often the phases of a job look at each image, as `workers.phases.plan_of` has them."""
+    once = ("embed", "debias", "localize", "update", "score")
+    return len(once) + config.warm_up_epochs + 1 + config.train_epochs
 
 
 def student_id_of(job_id: str) -> str:

@@ -13,11 +13,13 @@ from models.config import METHOD_VERSION
 from workers.cursors import read_cursor, write_cursor
 from workers.eviction import connect_safely
 from workers.jobs import (
+    NOBODY,
     Claim,
     JobError,
     Kind,
     Lane,
     Phase,
+    Priority,
     Record,
     Status,
     split_unit_id,
@@ -28,8 +30,9 @@ from workers.outcomes import Kept, write_ending
 from workers.records import read_record, write_phases
 from workers.settings import Settings
 from workers.signs import Signs, worker_lost
+from workers.turns import Queue, read_queue
 
-#: Beyond this the score of the queue, a double, would lose milliseconds of age.
+#: Steps of priority, each of up to 30 days: more would lose milliseconds of age in a score.
 MAX_PRIORITY = 100
 MAX_PAGE = 1000
 
@@ -104,6 +107,8 @@ def open_store(settings: Settings) -> "Store":
         lease_seconds=settings.lease_seconds,
         max_attempts=settings.max_attempts,
         backoff_seconds=settings.backoff_seconds,
+        ageing_seconds=settings.ageing_seconds,
+        shares=settings.shares,
     )
 
 
@@ -117,10 +122,14 @@ class Store:
         lease_seconds: float = 60,
         max_attempts: int = 3,
         backoff_seconds: Sequence[float] = (30, 300),
+        ageing_seconds: float = 24 * 3600,
+        shares: Mapping[str, float] | None = None,
         method: int = METHOD_VERSION,
     ) -> None:
         """`client` must decode responses; `backoff_seconds` before attempt 2, 3, ...
 
+        `ageing_seconds` of waiting are worth a step of priority; `shares` are weights of
+        submitters, 1 where none is given.
         `method` is the version that new records are for, and the newest that is claimed.
         """
         self.redis = client
@@ -129,6 +138,8 @@ class Store:
             lease_seconds=lease_seconds,
             max_attempts=max_attempts,
             backoff_seconds=backoff_seconds,
+            ageing_seconds=ageing_seconds,
+            shares=shares or {},
             method=method,
         )
         self._scripts = {
@@ -144,7 +155,9 @@ class Store:
         *,
         request: Mapping[str, Any],
         phases: Sequence[Phase],
-        priority: int = 0,
+        priority: int = Priority.NORMAL,
+        submitter: str = NOBODY,
+        passes: int = 0,
         waits_for: str | None = None,
         keep_seconds: float | None = None,
         request_id: str | None = None,
@@ -152,7 +165,8 @@ class Store:
         """Queues the units of the first phase, or waits until `waits_for` has succeeded.
 
         With `keep_seconds` the record is passing: it is listed until it ends, and forgotten that
-        long afterwards.
+        long afterwards. `passes` is how often it goes through the items of `waits_for`, where that
+        is known: so long those behind it have to wait.
 
         Raises:
             RecordNotFound: `waits_for` names no record.
@@ -161,9 +175,9 @@ class Store:
             raise ValueError(f"priority must lie in [-100, 100], is {priority}")
         fields = self._run(
             "create",
-            *(id, kind, json.dumps(request), write_phases(phases), priority, waits_for or ""),
-            "" if keep_seconds is None else round(keep_seconds * 1000),
-            request_id or "",
+            *(id, kind, json.dumps(request), write_phases(phases)),
+            _asked(priority, submitter, passes, request_id),
+            *(waits_for or "", "" if keep_seconds is None else round(keep_seconds * 1000)),
         )
         if fields is None:
             raise RecordNotFound(waits_for or id)
@@ -178,7 +192,8 @@ class Store:
         answer = self._run(
             "restore",
             *(kept.id, kept.kind, json.dumps(kept.request), write_phases(kept.phases)),
-            *(kept.priority, kept.waits_for or "", kept.request_id or "", kept.created_ms),
+            _asked(kept.priority, kept.submitter, kept.passes, kept.request_id),
+            *(kept.waits_for or "", kept.created_ms),
             "" if kept.ending is None else write_ending(kept.ending),
         )
         if answer == "unmet":
@@ -221,11 +236,16 @@ class Store:
         return cast("str | None", self.redis.hget(f"ccd:outputs:{id}", field))
 
     def queue_position(self, id: str) -> int | None:
-        """1 for the record that is started next in its lane; None for one that is not queued."""
-        pipeline = self.redis.pipeline(transaction=False)
-        for lane in Lane:
-            pipeline.zrank(f"ccd:pending:{lane}", id)
-        return next((rank + 1 for rank in pipeline.execute() if rank is not None), None)
+        """1 for the record that is started next in its lane; None for one that is not in line.
+
+        A record that waits for another, or was started, is in none.
+        """
+        lane = cast("str | None", self.redis.hget(f"ccd:record:{id}", "lane"))
+        return self.queue(Lane(lane), [id]).position(id) if lane else None
+
+    def queue(self, lane: Lane, ids: Sequence[str]) -> Queue:
+        """Who waits in a lane, and where these records stand among all that do."""
+        return read_queue(ids, self._run("forecast", lane, *ids))
 
     def cancel(self, id: str) -> Status:
         """Cancelled where nothing runs, otherwise cancelling until the running units stop.
@@ -392,6 +412,17 @@ class Store:
         for id in ids:
             pipeline.hgetall(f"ccd:record:{id}")
         return [read_record(fields) for fields in pipeline.execute() if fields]
+
+
+def _asked(priority: int, submitter: str, passes: int, request_id: str | None) -> str:
+    return json.dumps(
+        {
+            "priority": priority,
+            "submitter": submitter,
+            "passes": passes,
+            "request_id": request_id or "",
+        }
+    )
 
 
 def _pairs(flat: Sequence[str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Request, Response
 
 from app.bodies import submit_json_or_files, text_fields
-from app.deps import DEFAULT_PAGE, Cursor, Limit, ServicesDep
+from app.deps import DEFAULT_PAGE, Cursor, Limit, ServicesDep, Submitter
 from app.errors import Problem, invalid
 from app.images import IMAGE_FIELDS
 from app.openapi import json_or_files, problems
@@ -24,7 +24,7 @@ from app.schemas import Dataset, DatasetCreate, DatasetPage, ImagePage, SkippedP
 from app.submit import submit_folder, submit_upload
 from app.uploads import Upload
 from workers.files import MANIFEST, manifest_count, manifest_rows
-from workers.jobs import Kind, Record, Status
+from workers.jobs import NOBODY, Kind, Record, Status
 from workers.store import IllegalMove
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
@@ -48,18 +48,22 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
     ),
     openapi_extra=json_or_files(DatasetCreate, files_field="files"),
 )
-async def create_dataset(request: Request, services: ServicesDep) -> Response:
+async def create_dataset(
+    request: Request, services: ServicesDep, submitter: Submitter = NOBODY
+) -> Response:
     """Every file is decoded once by a worker; `status` tells when the dataset is ready."""
 
     def from_upload(upload: Upload, folder: Path) -> Record:
         fields = text_fields(upload, {"name", "max_bad_fraction"})
-        return submit_upload(services, upload, folder, files_field="files", **fields)
+        return submit_upload(
+            services, upload, folder, files_field="files", submitter=submitter, **fields
+        )
 
     record = await submit_json_or_files(
         request,
         services,
         DatasetCreate,
-        from_json=lambda body: submit_folder(services, body),
+        from_json=lambda body: submit_folder(services, body, submitter=submitter),
         from_upload=from_upload,
     )
     return accepted_reply(dataset_reply(record), record, f"/v1/datasets/{record.id}")

@@ -7,7 +7,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from app.bodies import submit_json_or_files
-from app.deps import DEFAULT_PAGE, Cursor, Limit, ServicesDep
+from app.deps import DEFAULT_PAGE, Cursor, Limit, ServicesDep, Submitter
 from app.evaluation_schemas import EvaluationCreate, EvaluationPage, EvaluationRead
 from app.evaluations import (
     evaluation_reply,
@@ -19,7 +19,7 @@ from app.evaluations import (
 from app.openapi import BINARY, json_or_form, problems
 from app.replies import accepted_reply, json_reply, page_of, polled_reply
 from app.uploads import Upload
-from workers.jobs import Kind, Record
+from workers.jobs import NOBODY, Kind, Record
 from workers.truth.truth import Format
 
 router = APIRouter(tags=["evaluations"])
@@ -56,7 +56,9 @@ FORM = {
     ),
     openapi_extra=json_or_form(EvaluationCreate, FORM),
 )
-async def create_evaluation(job_id: str, request: Request, services: ServicesDep) -> Response:
+async def create_evaluation(
+    job_id: str, request: Request, services: ServicesDep, submitter: Submitter = NOBODY
+) -> Response:
     """A truth as an uploaded file, or a file or folder of the server.
 
     What is wrong inside the truth shows when it is read: the evaluation then fails, with the line.
@@ -64,13 +66,13 @@ async def create_evaluation(job_id: str, request: Request, services: ServicesDep
     job = await run_sync(succeeded_job, services, job_id)
 
     def from_upload(upload: Upload, _folder: Path) -> Record:
-        return submit_uploaded_truth(services, job, upload)
+        return submit_uploaded_truth(services, job, upload, submitter=submitter)
 
     record = await submit_json_or_files(
         request,
         services,
         EvaluationCreate,
-        from_json=lambda body: submit_evaluation(services, job, body),
+        from_json=lambda body: submit_evaluation(services, job, body, submitter=submitter),
         from_upload=from_upload,
     )
     reply = {**evaluation_reply(record), "result": None}

@@ -4,21 +4,21 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
 
-from app.deps import DEFAULT_PAGE, Cursor, Limit, ServicesDep
+from app.deps import DEFAULT_PAGE, Cursor, Limit, ServicesDep, Submitter
 from app.errors import Problem
 from app.openapi import problems
 from app.replies import (
     accepted_reply,
+    job_replies,
     job_reply,
     json_reply,
     page_of,
     polled_reply,
-    position_of,
     retry_after,
 )
 from app.schemas import Job, JobCreate, JobPage
 from app.submit import submit_job
-from workers.jobs import Kind, Status
+from workers.jobs import NOBODY, Kind, Status
 from workers.outcomes import try_write_end
 from workers.store import IllegalMove
 
@@ -41,10 +41,10 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
         "disk_full",
     ),
 )
-def create_job(body: JobCreate, services: ServicesDep) -> Response:
+def create_job(body: JobCreate, services: ServicesDep, submitter: Submitter = NOBODY) -> Response:
     """With `source` one call registers the folder and starts the job."""
-    record = submit_job(services, body)
-    reply = job_reply(record, position_of(record, services.store))
+    record = submit_job(services, body, submitter=submitter)
+    [reply] = job_replies([record], services.store)
     return accepted_reply(reply, record, f"/v1/jobs/{record.id}")
 
 
@@ -59,9 +59,8 @@ def list_jobs(
     services: ServicesDep, limit: Limit = DEFAULT_PAGE, cursor: Cursor = None
 ) -> Response:
     """Finished ones too."""
-    store = services.store
-    records, next_cursor = page_of(store, Kind.JOB, limit=limit, cursor=cursor)
-    data = [job_reply(record, position_of(record, store)) for record in records]
+    records, next_cursor = page_of(services.store, Kind.JOB, limit=limit, cursor=cursor)
+    data = job_replies(records, services.store)
     return json_reply({"data": data, "next_cursor": next_cursor})
 
 
@@ -79,13 +78,14 @@ def get_job(
 ) -> Response:
     """With an ETag, and with Retry-After until the job is over."""
     record = services.record(job_id, "job")
-    position = position_of(record, services.store)
+    [reply] = job_replies([record], services.store)
+    queue = reply["queue"] or {}
     return polled_reply(
-        job_reply(record, position),
+        reply,
         record,
         if_none_match=if_none_match,
         # The place in the queue moves while the record stands still.
-        mark="" if position is None else f"-{position}",
+        mark="".join(f"-{value}" for value in queue.values() if value is not None),
     )
 
 

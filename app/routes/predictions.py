@@ -8,7 +8,15 @@ from fastapi import APIRouter, Header, Request, Response
 
 from app.bodies import submit_json_or_files, text_fields
 from app.conditional import best_type, wait_seconds
-from app.deps import DEFAULT_PAGE, AtVersion, Cursor, Limit, Services, ServicesDep
+from app.deps import (
+    DEFAULT_PAGE,
+    AtVersion,
+    Cursor,
+    Limit,
+    Services,
+    ServicesDep,
+    Submitter,
+)
 from app.label_replies import CSV, JSON, NDJSON, page_fields, stream
 from app.labels import Labels, predicted_labels
 from app.openapi import json_or_files, problems
@@ -23,7 +31,7 @@ from app.schemas import Prediction, PredictionCreate
 from app.submit import student_job, submit_prediction, submit_upload
 from app.uploads import Upload
 from app.waiting import finished
-from workers.jobs import Record, Status
+from workers.jobs import NOBODY, Record, Status
 
 router = APIRouter(tags=["predictions"])
 
@@ -56,6 +64,7 @@ async def create_prediction(
     student_id: str,
     request: Request,
     services: ServicesDep,
+    submitter: Submitter = NOBODY,
     prefer: Annotated[str | None, Header(description="`wait=N`: wait up to N seconds.")] = None,
 ) -> Response:
     """Images as files, a folder of the server, or a dataset.
@@ -67,16 +76,22 @@ async def create_prediction(
     def from_upload(upload: Upload, folder: Path) -> Record:
         name = text_fields(upload, {"name"}).get("name")
         dataset = submit_upload(
-            services, upload, folder, files_field="images", name=name, hidden=True
+            services,
+            upload,
+            folder,
+            files_field="images",
+            name=name,
+            hidden=True,
+            submitter=submitter,
         )
         body = PredictionCreate(dataset_id=dataset.id, name=name)
-        return submit_prediction(services, job, body)
+        return submit_prediction(services, job, body, submitter=submitter)
 
     record = await submit_json_or_files(
         request,
         services,
         PredictionCreate,
-        from_json=lambda body: submit_prediction(services, job, body),
+        from_json=lambda body: submit_prediction(services, job, body, submitter=submitter),
         from_upload=from_upload,
     )
     wait = wait_seconds(prefer)

@@ -9,13 +9,21 @@ from workers.jobs import JobError, Lane
 
 JOB_FIELDS = {
     *("id", "name", "dataset_id", "classes", "preset", "config", "metadata", "status", "terminal"),
-    *("phase", "progress", "queue", "counts", "warnings", "error", "student_id", "metrics"),
+    *("submitter", "priority", "phase", "progress", "queue", "counts", "warnings", "error"),
+    *("student_id", "metrics"),
     *("created_at", "started_at", "finished_at"),
 }
 PROGRESS_FIELDS = {
     *("phase", "phase_index", "phase_count", "done", "total", "percent"),
     *("rate_per_second", "eta_seconds", "updated_at"),
 }
+
+
+def place(position, start=None):
+    return {"position": position, "estimated_start_at": start}
+
+
+NEXT = place(1)
 
 
 def test_a_new_job_is_answered_whole_with_where_and_when_to_look(api):
@@ -45,7 +53,7 @@ def test_a_new_job_is_answered_whole_with_where_and_when_to_look(api):
         {"name": "\u00e9clair", "prompts": ["a {} to eat"]},
     ]
     assert (job["config"]["alpha"], job["config"]["teacher"]) == (0.25, "bundled:tiny")
-    assert (job["status"], job["terminal"], job["queue"]) == ("queued", False, {"position": 1})
+    assert (job["status"], job["terminal"], job["queue"]) == ("queued", False, NEXT)
     assert (job["name"], job["metadata"], job["phase"]) == ("first", {"team": "x"}, None)
 
 
@@ -66,10 +74,10 @@ def test_one_call_registers_a_folder_and_starts_the_job(api):
         "/v1/jobs", json={"source": source, "classes": ["a", "b"], "preset": "tiny"}
     ).json()
 
-    assert job["queue"] == {"position": None}  # it waits for its dataset
+    assert job["queue"] == place(None)  # it waits for its dataset
     assert api.get(f"/v1/datasets/{job['dataset_id']}").json()["source"] == source
     api.register(job["dataset_id"])
-    assert api.get(f"/v1/jobs/{job['id']}").json()["queue"] == {"position": 1}
+    assert api.get(f"/v1/jobs/{job['id']}").json()["queue"] == NEXT
 
 
 def test_a_job_is_not_sent_again_until_it_changed(api):
@@ -108,8 +116,8 @@ def test_a_place_in_the_queue_changes_the_etag(api):
     api.post(f"/v1/jobs/{first}/cancel")
     after = api.get(f"/v1/jobs/{second}", headers={"If-None-Match": before.headers["etag"]})
 
-    assert before.json()["queue"] == {"position": 2}
-    assert after.json()["queue"] == {"position": 1}
+    assert before.json()["queue"] == place(2)
+    assert after.json()["queue"] == NEXT
 
 
 def test_cancelling_answers_by_what_the_job_was_doing(api):

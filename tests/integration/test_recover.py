@@ -184,6 +184,8 @@ def keep(folder, kind=Kind.JOB, id="job_1", waits_for=None, phases=(EMBED,)):
         waits_for=waits_for,
         request_id="req_1",
         priority=3,
+        submitter="ann",
+        passes=7,
     )
 
 
@@ -198,6 +200,7 @@ def test_what_had_not_ended_is_queued_in_its_old_place(folder, store):
 
     record = store.get(first)
     assert (record.status, record.request_id, record.priority) == (Status.QUEUED, "req_1", 3)
+    assert record.submitter == "ann"
     assert record.created_at == rfc3339(made_ms(first))
     assert [claim(store).record.id, claim(store).record.id] == [first, second]
 
@@ -227,7 +230,8 @@ def test_what_waits_is_restored_with_what_it_waits_for(folder, store):
         assert "needs ds_gone" in found.lost[folder.job("job_2")]
 
     assert claim(store) is None
-    store.complete(claim(store, Lane.IO), output="", done=1)
+    store.complete(claim(store, Lane.IO), output="", done=20)
+    assert store.queue(Lane.METHOD, ["job_1"]).turns["ann"].asked == 7 * 20
     assert claim(store).record.id == "job_1"
 
 

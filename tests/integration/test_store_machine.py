@@ -37,6 +37,7 @@ PHASES = st.builds(
     st.sampled_from([0, 1, 5]),
     st.sampled_from([None, 30]),
 )
+SUBMITTERS = st.sampled_from(["ann", "bob"])
 #: One or two phases with names of their own.
 ROWS = st.lists(PHASES, min_size=1, max_size=2).map(
     lambda row: [replace(phase, name=f"p{n}") for n, phase in enumerate(row)]
@@ -87,9 +88,9 @@ class StoreMachine(RuleBasedStateMachine):
     # ------------------------------------------------------------------ calls
 
     @precondition(lambda self: len(self.unfinished) < MOST_UNFINISHED)
-    @rule(target=records, phases=ROWS, priority=st.integers(-2, 2))
-    def submit_dataset(self, phases, priority):
-        return self.submit(Kind.DATASET, phases, priority, None)
+    @rule(target=records, phases=ROWS, priority=st.integers(-2, 2), submitter=SUBMITTERS)
+    def submit_dataset(self, phases, priority, submitter):
+        return self.submit(Kind.DATASET, phases, priority, None, submitter=submitter)
 
     @precondition(lambda self: len(self.unfinished) < MOST_UNFINISHED)
     @rule(target=records, phases=ROWS)
@@ -97,13 +98,19 @@ class StoreMachine(RuleBasedStateMachine):
         return self.submit(Kind.CAM, phases, 0, None, is_passing=True)
 
     @precondition(lambda self: len(self.unfinished) < MOST_UNFINISHED)
-    @rule(target=records, phases=ROWS, needed=records, priority=st.integers(-2, 2))
-    def submit_job(self, phases, needed, priority):
+    @rule(
+        target=records,
+        phases=ROWS,
+        needed=records,
+        priority=st.integers(-2, 2),
+        submitter=SUBMITTERS,
+    )
+    def submit_job(self, phases, needed, priority, submitter):
         if needed not in self.seen:
             return multiple()
-        return self.submit(Kind.JOB, phases, priority, needed)
+        return self.submit(Kind.JOB, phases, priority, needed, submitter=submitter)
 
-    def submit(self, kind, phases, priority, waits_for, *, is_passing=False):
+    def submit(self, kind, phases, priority, waits_for, *, is_passing=False, submitter="ann"):
         # Sorts by age, as records of one millisecond do: the same calls, the same claims.
         id = f"{next(self.nonces)}_{kind}"
         self.seen[id] = Seen(kind, waits_for, is_passing)
@@ -113,6 +120,8 @@ class StoreMachine(RuleBasedStateMachine):
             request={},
             phases=phases,
             priority=priority,
+            submitter=submitter,
+            passes=2,
             waits_for=waits_for,
             keep_seconds=LONGER_THAN_THE_TEST if is_passing else None,
         )
@@ -312,6 +321,8 @@ class StoreMachine(RuleBasedStateMachine):
             self.check_units(id, seen)
             self.check_what_it_waits_for(id, seen)
         self.check_states_of_units()
+        self.check_turns()
+        self.check_work_ahead()
         self.check_nonces()
         self.check_positions()
         self.check_sums()
@@ -360,18 +371,58 @@ class StoreMachine(RuleBasedStateMachine):
 
     def check_states_of_units(self):
         """Each is queued or delayed or running, as its own hash says, and nothing else."""
-        queued = [unit for lane in Lane for unit in self.keys.get(f"ccd:queue:{lane}", [])]
+        queued = [unit for lane in Lane for unit in self.queued_in(lane)]
         delayed = [unit for lane in Lane for unit in self.keys.get(f"ccd:delayed:{lane}", [])]
         running = self.keys.get("ccd:leases", [])
         states = dict.fromkeys(queued, "queued") | dict.fromkeys(delayed, "delayed")
         states |= dict.fromkeys(running, "running")
 
         for lane in Lane:
-            waits = set(self.keys.get(f"ccd:waiting:{lane}", []))
-            assert waits == set(self.keys.get(f"ccd:queue:{lane}", []))
+            waits = self.keys.get(f"ccd:waiting:{lane}", [])
+            assert sorted(waits) == sorted(self.queued_in(lane))
         assert len(states) == len(queued) + len(delayed) + len(running)
         assert {unit: fields["state"] for unit, fields in self.units.items()} == states
         assert all(int(fields["attempts"]) < ATTEMPTS for fields in self.units.values())
+
+    def queued_in(self, lane):
+        """Those that wait for their submitter's turn, and those that had theirs."""
+        prefix = f"ccd:queue:{lane}:"
+        units = [unit for key in self.keys if key.startswith(prefix) for unit in self.keys[key]]
+        return units + self.keys.get(f"ccd:returned:{lane}", [])
+
+    def check_turns(self):
+        """Who has queued units has a turn, not before the time; who has none, only ahead of it."""
+        for lane in Lane:
+            prefix = f"ccd:queue:{lane}:"
+            queues = {key.removeprefix(prefix) for key in self.keys if key.startswith(prefix)}
+            time = float(self.redis.get(f"ccd:virtual:{lane}") or 0)
+            turns = dict(self.redis.zrange(f"ccd:turns:{lane}", 0, -1, withscores=True))
+            rested = dict(self.redis.zrange(f"ccd:rested:{lane}", 0, -1, withscores=True))
+            held = {unit for unit in self.keys.get("ccd:leases", []) if self.lane_of(unit) is lane}
+            assert set(turns) == queues
+            assert not turns.keys() & rested.keys()
+            assert all(tag >= time for tag in turns.values())
+            assert all(tag > time for tag in rested.values())
+            assert self.keys.get(f"ccd:held:{lane}", set()) == held
+            if not any(self.lane_of(unit) is lane for unit in self.units):
+                assert (time, rested) == (0, {})
+
+    def lane_of(self, unit):
+        return Lane(self.units[unit]["lane"])
+
+    def check_work_ahead(self):
+        """What is told of a submitter's work is the sum over its records."""
+        for lane in Lane:
+            asked, left = Counter(), Counter()
+            for id, record in self.now.items():
+                fields = self.keys[f"ccd:record:{id}"]
+                if record.phases[0].lane is lane:
+                    left[record.submitter] += int(fields.get("left", 0))
+                    if record.status is Status.QUEUED:
+                        asked[record.submitter] += int(fields.get("left", 0))
+            for name, sums in (("asked", asked), ("left", left)):
+                found = self.keys.get(f"ccd:{name}:{lane}", {})
+                assert found == {who: str(sum) for who, sum in sums.items() if sum}
 
     def check_nonces(self):
         """One for each running unit, and none else."""
@@ -380,13 +431,17 @@ class StoreMachine(RuleBasedStateMachine):
         assert sorted(self.keys.get("ccd:leases", [])) == sorted(held.unit_id for held in claims)
 
     def check_positions(self):
+        """Those that could be started stand in line, one behind the other."""
         for lane in Lane:
-            queued = {
+            queued = [
                 id
                 for id, record in self.now.items()
                 if record.status is Status.QUEUED and record.phases[0].lane is lane
-            }
-            assert set(self.keys.get(f"ccd:pending:{lane}", [])) == queued
+            ]
+            ready = {id for id in queued if any(unit.startswith(f"{id}/") for unit in self.units)}
+            queue = self.store.queue(lane, queued)
+            assert queue.ranks.keys() == ready
+            assert sorted(map(queue.position, ready)) == list(range(1, len(ready) + 1))
 
     def check_lists(self):
         """Every record is listed, but passing ones that have ended: those have a time to go."""
@@ -423,7 +478,7 @@ class StoreMachine(RuleBasedStateMachine):
         return {
             key: read[self.redis.type(key)](key)
             for key in self.redis.keys("ccd:*")
-            if not key.startswith("ccd:bell:")
+            if not key.startswith(("ccd:bell:", "ccd:virtual:"))
         }
 
     def teardown(self):
@@ -434,7 +489,8 @@ class StoreMachine(RuleBasedStateMachine):
         while any(self.finish_one_unit(lane) for lane in Lane):
             pass
         assert all(self.store.get(id).status.is_final for id in self.seen)
-        assert self.redis.keys("ccd:unit:*") == []
+        for name in ("unit", "queue", "turns", "rested", "virtual", "held", "pending", "left"):
+            assert self.redis.keys(f"ccd:{name}:*") == []
 
     def finish_one_unit(self, lane):
         claim = self.store.claim(lane, worker="last", nonce=next(self.nonces))

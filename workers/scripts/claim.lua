@@ -1,6 +1,7 @@
 -- ARGV: lane worker nonce. {unit, attempt, the record's fields}, or false where none waits.
 local lane, worker, nonce = unpack(ARGV, 2, 4)
-local MOST_PASSED = 100 -- units of newer records that an older worker looks past
+-- Units of newer records that an older worker looks past: in one queue, and in all.
+local MOST_PASSED, MOST_PASSED_IN_ALL = 100, 1000
 
 local function wake_delayed()
   local due = redis.call('ZRANGEBYSCORE', delayed_key(lane), '-inf', NOW, 'LIMIT', 0, 100)
@@ -10,20 +11,37 @@ local function wake_delayed()
   end
 end
 
--- The best unit of a record for a version of the method that this worker knows.
-local function best()
-  for place = 0, MOST_PASSED do
-    local unit = redis.call('ZRANGE', queue_key(lane), place, place)[1]
-    if not unit then return nil end
+-- The first unit of a queue whose record is for a version of the method that this worker knows,
+-- and how many were passed over.
+local function first_known(key)
+  for place = 0, MOST_PASSED - 1 do
+    local unit = redis.call('ZRANGE', key, place, place)[1]
+    if not unit then return nil, place end
     local id = redis.call('HGET', unit_key(unit), 'record')
-    if number(id, 'method') <= SETTINGS.method then return unit end
+    if number(id, 'method') <= SETTINGS.method then return unit, place end
   end
+  return nil, MOST_PASSED
+end
+
+-- Units that had their turn come first, then those of the submitter whose turn it is.
+local function best()
+  local unit, passed = first_known(returned_key(lane))
+  local place = 0
+  while not unit and passed < MOST_PASSED_IN_ALL do
+    local submitter = redis.call('ZRANGE', turns_key(lane), place, place)[1]
+    if not submitter then return nil end
+    local found, more = first_known(queue_key(lane, submitter))
+    unit, passed, place = found, passed + more, place + 1
+  end
+  return unit
 end
 
 local function take(unit)
   local id = redis.call('HGET', unit_key(unit), 'record')
   if redis.call('SCARD', running_key(id)) == 0 then write(id, 'seen_ms', NOW) end
-  dequeue(unit, lane)
+  pass_time(lane)
+  dequeue(unit, id, lane)
+  redis.call('SADD', held_key(lane), unit)
   redis.call('SMOVE', open_key(id), running_key(id), unit)
   redis.call('HSET', unit_key(unit), 'state', 'running', 'nonce', nonce, 'worker', worker)
   redis.call('HSET', NONCES, nonce, unit)
@@ -32,6 +50,7 @@ local function take(unit)
     write(id, 'started_ms', NOW)
     touch(id)
   end
+  pay(unit, id, lane)
 end
 
 -- A call sent twice, because its answer was lost, finds the unit it was given.

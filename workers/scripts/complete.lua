@@ -11,6 +11,8 @@ for i = 8, #ARGV, 2 do
 end
 redis.call('HSET', outputs_key(id), unit:sub(#id + 2), output)
 account(id)
+settle_payment(unit, id, cjson.decode(read(id, 'phases'))[number(id, 'phase') + 1], tonumber(done),
+  reused == '1')
 close_unit(unit, id)
 add(id, 'units_done', 1)
 add(id, 'items_done', done)

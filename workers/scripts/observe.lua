@@ -6,7 +6,7 @@ for i = 2, #ARGV do
   local lane = ARGV[i]
   local first = redis.call('ZRANGE', waiting_key(lane), 0, 0, 'WITHSCORES')
   table.insert(rows, {
-    redis.call('ZCARD', queue_key(lane)),
+    redis.call('ZCARD', waiting_key(lane)),
     redis.call('ZCARD', delayed_key(lane)),
     first[2] and math.max(0, NOW - first[2]) or 0,
   })

@@ -1,6 +1,7 @@
--- What every script of this folder shares; put in front of each when it is loaded.
--- ARGV[1] is JSON: moves {to: {from: true}}, lease_ms, max_attempts, backoff_ms, method,
--- phase_seconds.
+-- What every script of this folder shares: keys and small words. It is put in front of each when
+-- it is loaded; shares.lua and course.lua follow.
+-- ARGV[1] is JSON: moves {to: {from: true}}, lease_ms, max_attempts, backoff_ms, ageing_ms, shares
+-- {submitter: weight}, method, phase_seconds.
 -- Key names are built here, so one node only: a cluster would want them declared.
 
 local SETTINGS = cjson.decode(ARGV[1])
@@ -18,10 +19,9 @@ local function open_key(id) return 'ccd:open:' .. id end -- its units in the que
 local function running_key(id) return 'ccd:running:' .. id end -- its claimed units
 local function users_key(id) return 'ccd:users:' .. id end -- unfinished records that need it
 local function index_key(kind) return 'ccd:records:' .. kind end -- those that lists show
-local function queue_key(lane) return 'ccd:queue:' .. lane end
 local function waiting_key(lane) return 'ccd:waiting:' .. lane end -- queued unit -> since when
 local function delayed_key(lane) return 'ccd:delayed:' .. lane end
-local function pending_key(lane) return 'ccd:pending:' .. lane end -- records not yet started
+local function held_key(lane) return 'ccd:held:' .. lane end -- units in hand
 
 local function read(id, field) return redis.call('HGET', record_key(id), field) end
 local function number(id, field) return tonumber(read(id, field) or 0) end
@@ -66,195 +66,10 @@ local function is_final(status)
   return true
 end
 
-local function move(id, to)
-  local from = read(id, 'status')
-  assert(may_become(from, to), id .. ' is ' .. from .. '; it cannot become ' .. to)
-  write(id, 'status', to)
-  if from == 'queued' then redis.call('ZREM', pending_key(read(id, 'lane')), id) end
-end
-
 -- The record of a unit if the nonce is the one in force, else nil.
 local function owner(unit, nonce)
   local held = redis.call('HMGET', unit_key(unit), 'nonce', 'record')
   if held[1] == nonce then return held[2] end
   return nil
-end
-
-local function enqueue(unit, id, lane)
-  redis.call('ZADD', queue_key(lane), read(id, 'score'), unit)
-  redis.call('ZADD', waiting_key(lane), NOW, unit)
-  redis.call('HSET', unit_key(unit), 'state', 'queued')
-end
-
-local function dequeue(unit, lane)
-  redis.call('ZREM', queue_key(lane), unit)
-  redis.call('ZREM', waiting_key(lane), unit)
-end
-
-local function open_unit(id, phase, index)
-  local unit = string.format('%s/%s/%06d', id, phase.name, index)
-  redis.call('HSET', unit_key(unit), 'record', id, 'index', index, 'lane', phase.lane,
-    'attempts', 0, 'done', 0, 'total', 0)
-  redis.call('SADD', open_key(id), unit)
-  enqueue(unit, id, phase.lane)
-  RINGS[phase.lane] = (RINGS[phase.lane] or 0) + 1
-end
-
-local function open_phase(id, index)
-  local phase = cjson.decode(read(id, 'phases'))[index + 1]
-  write(id, 'phase', index, 'units_done', 0, 'units_reused', 0, 'items_done', 0,
-    'items_reused', 0, 'busy_ms', 0, 'seen_ms', NOW)
-  for k = 0, phase.sequential and 0 or phase.units - 1 do
-    open_unit(id, phase, k)
-  end
-end
-
--- Takes the claim off a unit: its nonce is refused from here on.
-local function unclaim(unit)
-  local nonce = redis.call('HGET', unit_key(unit), 'nonce')
-  if nonce then redis.call('HDEL', NONCES, nonce) end
-  redis.call('ZREM', LEASES, unit)
-  redis.call('HDEL', unit_key(unit), 'nonce', 'worker')
-  redis.call('HSET', unit_key(unit), 'done', 0)
-end
-
-local function close_unit(unit, id)
-  local lane = redis.call('HGET', unit_key(unit), 'lane')
-  unclaim(unit)
-  dequeue(unit, lane)
-  redis.call('ZREM', delayed_key(lane), unit)
-  redis.call('SREM', open_key(id), unit)
-  redis.call('SREM', running_key(id), unit)
-  redis.call('DEL', unit_key(unit))
-end
-
-local function close_all(id, key)
-  for _, unit in ipairs(redis.call('SMEMBERS', key)) do
-    close_unit(unit, id)
-  end
-end
-
--- Why a record that waited for `id` fails with it.
-local function error_of(id)
-  return read(id, 'error') or cjson.encode({
-    code = read(id, 'kind') .. '_cancelled',
-    phase = cjson.null,
-    message = id .. ', which this waited for, was cancelled.',
-    hint = cjson.null,
-    retryable = false,
-  })
-end
-
--- Takes a record off the lists; one that is on none stays so.
-local function unlist(id)
-  local member = string.format('%013.0f:%s', number(id, 'created_ms'), id)
-  redis.call('ZREM', index_key(read(id, 'kind')), member)
-end
-
--- The end of a record, and what that means to those that wait for it. A record with a time to
--- keep it is passing: it leaves the list of its kind now, and Redis when the time is over.
-local function finish(id, to, err)
-  close_all(id, running_key(id))
-  close_all(id, open_key(id))
-  move(id, to)
-  write(id, 'finished_ms', NOW)
-  count(1, 'ended', read(id, 'kind'), to)
-  if err then write(id, 'error', err) end
-  if to == 'succeeded' then write(id, 'percent', 100) end
-  local needed = read(id, 'waits_for')
-  if needed then redis.call('SREM', users_key(needed), id) end
-  local kept = read(id, 'keep_ms')
-  if kept then
-    unlist(id)
-    redis.call('PEXPIRE', record_key(id), kept)
-    redis.call('PEXPIRE', outputs_key(id), kept)
-  end
-  touch(id)
-  for _, user in ipairs(redis.call('SMEMBERS', users_key(id))) do
-    if to == 'succeeded' then
-      open_phase(user, 0)
-      touch(user)
-    else
-      finish(user, 'failed', error_of(id))
-    end
-  end
-end
-
--- A record on its way to cancelled arrives there when its last unit has stopped.
-local function settle(id)
-  if read(id, 'status') == 'cancelling' and redis.call('SCARD', running_key(id)) == 0 then
-    finish(id, 'cancelled')
-  end
-end
-
--- Counts the time since the last sign of life as work on the present phase. Longer than a
--- lease, nobody worked.
-local function account(id)
-  local passed = math.max(0, NOW - number(id, 'seen_ms'))
-  add(id, 'busy_ms', math.min(passed, SETTINGS.lease_ms))
-  write(id, 'seen_ms', NOW)
-end
-
--- Items done and expected in the present phase, and its done part in units, over done and
--- running units. Where the plan tells the items, a unit that does not is an even share of them;
--- where it does not, units still unknown are taken to be as large as the known ones.
-local function tally(id, phase)
-  local planned = type(phase.items) == 'number' and phase.items or 0
-  local units_done, done = number(id, 'units_done'), number(id, 'items_done')
-  local worked, sized, items = units_done, units_done, done
-  for _, unit in ipairs(redis.call('SMEMBERS', running_key(id))) do
-    local live = redis.call('HMGET', unit_key(unit), 'done', 'total')
-    local unit_done, unit_total = tonumber(live[1]), tonumber(live[2])
-    if unit_total == 0 then unit_total = planned / phase.units end
-    done = done + unit_done
-    if unit_total > 0 then
-      worked = worked + math.min(1, unit_done / unit_total)
-      sized, items = sized + 1, items + unit_total
-    end
-  end
-  local guessed = sized > 0 and math.floor(items / sized * phase.units + 0.5) or 0
-  return done, math.max(planned > 0 and planned or guessed, done), worked / phase.units
-end
-
--- Writes done, total and percent. Percent keeps its highest value; 100 is for success alone.
-local function measure(id)
-  local phases, index = cjson.decode(read(id, 'phases')), number(id, 'phase')
-  local done, total, fraction = tally(id, phases[index + 1])
-  local all, before = 0, 0
-  for i, phase in ipairs(phases) do
-    all = all + phase.weight
-    if i <= index then before = before + phase.weight end
-  end
-  local share = all > 0 and (before + phases[index + 1].weight * fraction) / all or 0
-  local percent = math.min(99.9, math.floor(share * 10000) / 100)
-  write(id, 'done', done, 'total', total, 'fraction', fraction,
-    'percent', math.max(percent, number(id, 'percent')))
-end
-
--- A record that was made at `created_ms`, in its lists; nothing of it is open yet.
-local function admit(id, kind, request, phases, priority, request_id, created_ms)
-  local lane = cjson.decode(phases)[1].lane
-  -- Priority first, then age: 1e13 ms are 317 years.
-  local score = string.format('%.0f', created_ms - tonumber(priority) * 1e13)
-  write(id, 'id', id, 'kind', kind, 'status', 'queued', 'request', request, 'phases', phases,
-    'method', SETTINGS.method, 'priority', priority, 'lane', lane, 'score', score,
-    'created_ms', created_ms)
-  redis.call('ZADD', index_key(kind), 0, string.format('%013.0f:%s', created_ms, id))
-  redis.call('ZADD', pending_key(lane), score, id)
-  if request_id ~= '' then write(id, 'request_id', request_id) end
-  touch(id)
-end
-
--- Opens its first phase, or lets it wait for a record whose status is `needed`.
-local function start(id, waits_for, needed)
-  if waits_for ~= '' then
-    write(id, 'waits_for', waits_for)
-    redis.call('SADD', users_key(waits_for), id)
-  end
-  if not needed or needed == 'succeeded' then
-    open_phase(id, 0)
-  elseif is_final(needed) then
-    finish(id, 'failed', error_of(waits_for))
-  end
 end
 

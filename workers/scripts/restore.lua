@@ -1,14 +1,13 @@
--- ARGV: id kind request phases priority waits_for request_id created_ms ending. Puts a record back
--- as the disk has it; never touches one that is there. `ending` is '' for one that has not ended,
--- else JSON {fields: {name, value, ...}, outputs: {unit, folder, ...}}.
+-- ARGV: id kind request phases asked waits_for created_ms ending. Puts a record back as the disk
+-- has it; never touches one that is there. `asked` is as in create.lua; `ending` is '' for one
+-- that has not ended, else JSON {fields: {name, value, ...}, outputs: {unit, folder, ...}}.
 -- 'exists', 'unmet' (what it waits for is missing), or its status.
-local id, kind, request, phases, priority, waits_for, request_id, created_ms, ending =
-  unpack(ARGV, 2, 10)
+local id, kind, request, phases, asked, waits_for, created_ms, ending = unpack(ARGV, 2, 9)
 local needed = waits_for ~= '' and read(waits_for, 'status')
 if redis.call('EXISTS', record_key(id)) == 1 then return 'exists' end
 if ending == '' and waits_for ~= '' and not needed then return 'unmet' end
 
-admit(id, kind, request, phases, priority, request_id, tonumber(created_ms))
+admit(id, kind, request, phases, tonumber(created_ms), cjson.decode(asked))
 -- Whoever saw an earlier version of the record has to look again.
 write(id, 'version', NOW)
 if ending == '' then
@@ -23,5 +22,4 @@ end
 for i = 1, #ended.outputs, 2 do
   redis.call('HSET', outputs_key(id), ended.outputs[i], ended.outputs[i + 1])
 end
-redis.call('ZREM', pending_key(read(id, 'lane')), id)
 return read(id, 'status')

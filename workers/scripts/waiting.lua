@@ -1,4 +1,4 @@
 -- ARGV: lane. Units that a claim would find now.
 local lane = ARGV[2]
-return redis.call('ZCARD', queue_key(lane))
+return redis.call('ZCARD', waiting_key(lane))
   + redis.call('ZCOUNT', delayed_key(lane), '-inf', NOW)

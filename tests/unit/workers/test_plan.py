@@ -5,6 +5,7 @@ import pytest
 from models.config import PRESETS
 from workers.jobs import Lane
 from workers.phases import plan_of
+from workers.stages import passes_of
 
 
 def shares(num_images):
@@ -31,3 +32,11 @@ def test_the_check_of_an_export_is_little_of_a_large_job():
 
 def test_few_images_are_checked_as_often_as_there_are_batch_sizes():
     assert shares(4)["export"] == pytest.approx(3 * shares(4)["score"])
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_plan_looks_at_each_image_as_often_as_is_told_beforehand(preset):
+    plan = plan_of(PRESETS[preset], 10, shard_images=3)
+
+    looks = sum(phase.items for phase in plan if phase.lane is Lane.METHOD)
+    assert looks == 10 * passes_of(PRESETS[preset])

@@ -1,6 +1,7 @@
 """Settings from the environment."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,29 @@ def test_values_out_of_range_are_refused_by_name(field, value):
 def test_a_lease_must_outlive_a_missed_heartbeat():
     with pytest.raises(ValidationError, match=r"lease_seconds must be at least twice"):
         Settings(lease_seconds=3, heartbeat_seconds=2)
+
+
+def test_shares_are_weights_by_name(monkeypatch):
+    monkeypatch.setenv("CCD_SHARES", "ann=2, bob@x.org = 0.5,")
+
+    assert Settings().shares == {"ann": 2, "bob@x.org": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("shares", "reason"),
+    [
+        ("ann", "'ann' must be name=weight"),
+        ("=2", "should match pattern"),
+        ("ann=2,ann=3", "ann is given twice"),
+        ("ann=many", "unable to parse string as a number"),
+        ("ann=0", "greater than or equal to 0.001"),
+        ("ann=-1", "greater than or equal to 0.001"),
+        ("ann=inf", "finite number"),
+        ("an n=1", "should match pattern"),
+    ],
+)
+def test_shares_that_are_none_are_refused_with_the_reason(monkeypatch, shares, reason):
+    monkeypatch.setenv("CCD_SHARES", shares)
+
+    with pytest.raises(ValidationError, match=re.escape(reason)):
+        Settings()

@@ -1,0 +1,155 @@
+-- Whose turn it is in a lane: start-time fair queueing over those who submitted the work.
+-- A submitter with queued units has a tag, the virtual time at which its next unit starts. A claim
+-- takes the least tag and moves it on by the unit's images over the submitter's weight. The least
+-- tag of those that wait is the virtual time: whoever comes starts there, with neither a debt nor
+-- a credit for having been away. Who has nothing queued is remembered while its tag is ahead.
+
+local MOST_RESTED = 1000 -- submitters remembered so; beyond it those least ahead are forgotten
+
+local function virtual_key(lane) return 'ccd:virtual:' .. lane end
+local function turns_key(lane) return 'ccd:turns:' .. lane end -- with queued units -> tag
+local function rested_key(lane) return 'ccd:rested:' .. lane end -- without -> tag
+local function queue_key(lane, submitter) return 'ccd:queue:' .. lane .. ':' .. submitter end
+local function returned_key(lane) return 'ccd:returned:' .. lane end -- queued, had their turn
+local function pending_key(lane, submitter) -- records that could be started
+  return 'ccd:pending:' .. lane .. ':' .. submitter
+end
+local function asked_key(lane) return 'ccd:asked:' .. lane end -- submitter -> images of those
+local function left_key(lane) return 'ccd:left:' .. lane end -- submitter -> images not yet charged
+
+local function submitter_of(id) return read(id, 'submitter') or 'default' end
+local function weight_of(submitter) return SETTINGS.shares[submitter] or 1 end
+local function exact(number) return string.format('%.17g', number) end
+
+local function virtual_time(lane) return tonumber(redis.call('GET', virtual_key(lane)) or 0) end
+
+local function tag_of(lane, submitter)
+  local tag = redis.call('ZSCORE', turns_key(lane), submitter)
+    or redis.call('ZSCORE', rested_key(lane), submitter)
+  return math.max(tonumber(tag or 0), virtual_time(lane))
+end
+
+-- The tag of a submitter without queued units: worth a place only where it is ahead.
+local function rest(lane, submitter, tag)
+  if tag > virtual_time(lane) then
+    redis.call('ZADD', rested_key(lane), exact(tag), submitter)
+    redis.call('ZREMRANGEBYRANK', rested_key(lane), 0, -MOST_RESTED - 1)
+  else
+    redis.call('ZREM', rested_key(lane), submitter)
+  end
+end
+
+-- Moves a tag by so many images, less than 0 to give some back; never behind the virtual time.
+local function charge(lane, submitter, images)
+  local moved = tag_of(lane, submitter) + images / weight_of(submitter)
+  local tag = math.max(virtual_time(lane), moved)
+  if redis.call('ZSCORE', turns_key(lane), submitter) then
+    redis.call('ZADD', turns_key(lane), exact(tag), submitter)
+  else
+    rest(lane, submitter, tag)
+  end
+end
+
+-- Time goes on to the least tag of those that wait, and those it has reached are forgotten.
+local function pass_time(lane)
+  local first = redis.call('ZRANGE', turns_key(lane), 0, 0, 'WITHSCORES')
+  if first[2] and tonumber(first[2]) > virtual_time(lane) then
+    redis.call('SET', virtual_key(lane), first[2])
+    redis.call('ZREMRANGEBYSCORE', rested_key(lane), '-inf', first[2])
+  end
+end
+
+-- Where nothing is queued, delayed or in hand nobody is owed anything.
+local function begin_anew(lane)
+  if redis.call('EXISTS', waiting_key(lane), delayed_key(lane), held_key(lane)) == 0 then
+    redis.call('DEL', virtual_key(lane), rested_key(lane))
+  end
+end
+
+-- A unit waits for its submitter's turn; one that had it, and came back, for nobody.
+local function enqueue(unit, id, lane)
+  local score = read(id, 'score')
+  if redis.call('HEXISTS', unit_key(unit), 'paid') == 1 then
+    redis.call('ZADD', returned_key(lane), score, unit)
+  else
+    local submitter = submitter_of(id)
+    redis.call('ZADD', queue_key(lane, submitter), score, unit)
+    redis.call('ZADD', turns_key(lane), 'NX', exact(tag_of(lane, submitter)), submitter)
+    redis.call('ZREM', rested_key(lane), submitter)
+  end
+  redis.call('ZADD', waiting_key(lane), NOW, unit)
+  redis.call('HSET', unit_key(unit), 'state', 'queued')
+end
+
+local function dequeue(unit, id, lane)
+  redis.call('ZREM', waiting_key(lane), unit)
+  redis.call('ZREM', returned_key(lane), unit)
+  local submitter = submitter_of(id)
+  redis.call('ZREM', queue_key(lane, submitter), unit)
+  if redis.call('EXISTS', queue_key(lane, submitter)) == 1 then return end
+  local tag = redis.call('ZSCORE', turns_key(lane), submitter)
+  if tag then
+    redis.call('ZREM', turns_key(lane), submitter)
+    rest(lane, submitter, tonumber(tag))
+  end
+end
+
+-- Adds to a sum of a submitter's; a sum of 0 takes no room.
+local function tell(key, submitter, images)
+  if images ~= 0 and redis.call('HINCRBY', key, submitter, exact(images)) <= 0 then
+    redis.call('HDEL', key, submitter)
+  end
+end
+
+-- A record can be started from now on. What lies ahead of it are `passes` over the items of the
+-- record it waited for.
+local function line_up(id)
+  local lane, submitter = read(id, 'lane'), submitter_of(id)
+  local needed = read(id, 'waits_for')
+  local images = number(id, 'passes') * (needed and number(needed, 'done') or 0)
+  write(id, 'left', images)
+  redis.call('ZADD', pending_key(lane, submitter), read(id, 'score'), id)
+  tell(asked_key(lane), submitter, images)
+  tell(left_key(lane), submitter, images)
+end
+
+-- A record was started, or has ended before; nothing where it was not in line.
+local function leave_line(id)
+  local lane, submitter = read(id, 'lane'), submitter_of(id)
+  if redis.call('ZREM', pending_key(lane, submitter), id) == 1 then
+    tell(asked_key(lane), submitter, -number(id, 'left'))
+  end
+end
+
+-- So much of a record lies no longer ahead.
+local function lessen(id, images)
+  local gone = math.min(images, number(id, 'left'))
+  if gone == 0 then return end
+  add(id, 'left', -gone)
+  tell(left_key(read(id, 'lane')), submitter_of(id), -gone)
+end
+
+-- The first claim of a unit is paid for; however often it comes back, it is not paid again.
+local function pay(unit, id, lane)
+  local paid = redis.call('HMGET', unit_key(unit), 'paid', 'images')
+  if paid[1] then return end
+  redis.call('HSET', unit_key(unit), 'paid', paid[2])
+  charge(lane, submitter_of(id), paid[2])
+  if lane == read(id, 'lane') then lessen(id, tonumber(paid[2])) end
+end
+
+-- What a unit cost shows when it is done: 1 if its output lay there already; what it was done with
+-- if its phase could not tell before, at the weight that the phase gives an image.
+local function settle_payment(unit, id, phase, done, reused)
+  local held = redis.call('HMGET', unit_key(unit), 'paid', 'lane')
+  local images = tonumber(held[1])
+  if reused then
+    images = 1
+  elseif type(phase.items) ~= 'number' then
+    images = math.max(1, math.floor(done * math.min(1, phase.weight)))
+  end
+  if images ~= tonumber(held[1]) then
+    charge(held[2], submitter_of(id), images - tonumber(held[1]))
+  end
+end
+
