@@ -86,8 +86,24 @@ def test_each_gpu_has_one_worker_of_the_method():
     gpus = [gpu for one in services.values() for gpu in gpus_of(one)]
 
     assert sorted(gpus) == [str(number) for number in range(len(services))]
-    for name, one in services.items():
-        base = one.get("extends", {"service": name})["service"]
-        assert lane_of(BASE["services"][base]["command"]) == "method"
-        assert one["environment"] == {"CCD_DEVICE": "cuda"}
+    for one in services.values():
+        assert one["environment"]["CCD_DEVICE"] == "cuda"
         assert ("profiles" in one) == (gpus_of(one) != ["0"])
+
+
+def test_the_worker_of_each_further_gpu_is_that_of_the_first():
+    base, first = WORKERS["worker-method"], GPU["services"]["worker-method"]
+    expected = base | {"environment": base["environment"] | first["environment"]}
+    further = [one for name, one in GPU["services"].items() if name != "worker-method"]
+
+    assert further
+    for one in further:
+        own = {key: value for key, value in one.items() if key not in {"deploy", "profiles"}}
+        assert own == expected
+
+
+def test_no_service_that_depends_on_another_is_extended():
+    """Compose 2.24 refuses that, and 2.32 drops what it depends on."""
+    services = [*BASE["services"].values(), *GPU["services"].values()]
+
+    assert [one for one in services if "extends" in one] == []
