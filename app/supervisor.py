@@ -12,8 +12,9 @@ from app.children import kill_session, tail
 #: Wait before a child is started again, in seconds: doubles with every early death.
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
-#: A child that lived this many seconds is healthy: its next death counts as the first.
-HEALTHY_SECONDS = 60.0
+#: A child that lived this many seconds had come up: its next death counts as the first. One that
+#: is killed from outside, again and again, so loses no more than half a second each time.
+HEALTHY_SECONDS = 10.0
 #: Early deaths in a row after which a service that never was ready gives up.
 EARLY_DEATHS = 3
 

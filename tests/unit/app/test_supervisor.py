@@ -60,6 +60,16 @@ def test_the_pause_doubles_with_every_early_death(supervisor, add, said):
     assert pauses == ["0.5", "1", "2"]
 
 
+def test_the_pause_does_not_grow_for_a_child_that_had_come_up(supervisor, add, said, monkeypatch):
+    monkeypatch.setattr("app.supervisor.HEALTHY_SECONDS", 0)
+    add("hunted", "")
+
+    wait_until(lambda: supervisor.check() or sum("starts again" in line for line in said) == 3)
+
+    pauses = [line.split("again in ")[1].split(" s")[0] for line in said if "again in" in line]
+    assert pauses == ["0.5", "0.5", "0.5"]
+
+
 def test_a_child_that_keeps_dying_is_reported_with_the_end_of_its_log(supervisor, add):
     add("broken", "print('no such thing as an apple')")
 
