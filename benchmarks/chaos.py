@@ -10,6 +10,7 @@ import argparse
 import os
 import random
 import secrets
+import shutil
 import sys
 import tempfile
 import threading
@@ -18,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -60,7 +62,7 @@ TARGETS = {
 }
 #: Wait between two kills, in seconds.
 PAUSE = (2.0, 6.0)
-#: How long the service may take to start, and to end what is left when the killing is over.
+#: How long the service may take to start, and, after the last kill, for anything it is asked.
 START_SECONDS, FINISH_SECONDS = 120.0, 600.0
 
 Labels = dict[Stage, bytes]
@@ -100,6 +102,8 @@ class Service:
     def __init__(self, data: Path, scenes: Path, options: Mapping[str, str]) -> None:
         self.data, self.scenes = data, scenes
         self._log = data.parent / f"{data.name}.log"
+        #: When a part of it was killed last.
+        self.disturbed_at = time.monotonic()
         command = [sys.executable, "-m", "app.cli", "serve", "--data", data, "--port", "0"]
         self.process = start_child(
             [*command, "--allow", scenes], log=self._log, env=os.environ | options
@@ -120,8 +124,8 @@ class Service:
 
     def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
         """The answer, of as many tries as that takes."""
-        gives_up_at = time.monotonic() + FINISH_SECONDS
-        while time.monotonic() < gives_up_at:
+        asked_at = time.monotonic()
+        while not self._takes_too_long(asked_at):
             with suppress(httpx.TransportError):
                 answer = self._client.request(method, path, **options)
                 if answer.is_success:
@@ -143,13 +147,16 @@ class Service:
 
     def finish(self, job_id: str) -> None:
         """Return when the job has succeeded."""
-        gives_up_at = time.monotonic() + FINISH_SECONDS
+        asked_at = time.monotonic()
         while not (job := self.ask("GET", f"/v1/jobs/{job_id}").json())["terminal"]:
-            if time.monotonic() > gives_up_at:
+            if self._takes_too_long(asked_at):
                 raise Harm(f"{job_id} has not ended, it is in {job['phase']}: {job['progress']}")
             time.sleep(0.2)
         if job["status"] != "succeeded":
             raise Harm(f"{job_id} is {job['status']}: {job['error']}")
+
+    def _takes_too_long(self, since: float) -> bool:
+        return time.monotonic() > max(since, self.disturbed_at) + FINISH_SECONDS
 
     def jobs(self) -> dict[str, int]:
         """Id -> seed of every job there is: a request whose answer was lost may have made one."""
@@ -199,7 +206,7 @@ class Killer:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="killer", daemon=True)
         self.kills: Counter[str] = Counter()
-        self.last_at = time.monotonic()
+        self._log = service.data.parent / "kills.txt"
 
     @property
     def is_at_work(self) -> bool:
@@ -223,15 +230,18 @@ class Killer:
             killed = next(filter(self._kill, targets), None)
             if killed:
                 self.kills[killed] += 1
-                self.last_at = time.monotonic()
+                self._service.disturbed_at = time.monotonic()
 
     def _kill(self, target: str) -> bool:
         """Whether there was one to kill."""
         found = [one for one in self._family() if _is(one, TARGETS[target])]
         if not found:
             return False
+        victim = self._random.choice(found)
         with suppress(psutil.NoSuchProcess):
-            self._random.choice(found).kill()
+            victim.kill()
+            with self._log.open("a") as log:
+                log.write(f"{datetime.now(UTC).isoformat()} {target} {victim.pid}\n")
             return True
         return False
 
@@ -255,14 +265,13 @@ def main() -> None:
     parser.add_argument("--pause", type=float, nargs=2, default=PAUSE, metavar=("FROM", "TO"))
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
-    with tempfile.TemporaryDirectory(prefix="ccd-chaos-") as folder:
-        try:
-            pause = (arguments.pause[0], arguments.pause[1])
-            told = run(
-                Path(folder), seed=arguments.seed, seconds=60 * arguments.minutes, pause=pause
-            )
-        except Harm as harm:
-            sys.exit(f"seed {arguments.seed}: {harm}")
+    folder = Path(tempfile.mkdtemp(prefix="ccd-chaos-"))
+    seconds, pause = 60 * arguments.minutes, (arguments.pause[0], arguments.pause[1])
+    try:
+        told = run(folder, seed=arguments.seed, seconds=seconds, pause=pause)
+    except Harm as harm:
+        sys.exit(f"seed {arguments.seed}: {harm}\ndata and logs are kept in {folder}")
+    shutil.rmtree(folder)
     print(told)
 
 
@@ -298,7 +307,7 @@ def _disturb(service: Service, golden: Mapping[int, Labels], killer: Killer, see
         jobs=len(seen),
         attempts=service.attempts(),
         seconds=ended - started,
-        seconds_to_finish=ended - killer.last_at,
+        seconds_to_finish=ended - service.disturbed_at,
     )
 
 
