@@ -43,7 +43,8 @@ def average_precision(scores: Tensor, targets: Tensor, ignored: Tensor | None = 
         targets: (N, C) bool.
         ignored: (N, C) bool, what is neither there nor not; None: nothing is.
     """
-    rankings = [rank(*column) for column in judged_columns(scores, targets, ignored)]
+    # One ranking at a time: of 80 classes at once they are 1,600 bytes an image.
+    rankings = (rank(*column) for column in judged_columns(scores, targets, ignored))
     return torch.stack([ranked_average_precision(ranking) for ranking in rankings])
 
 

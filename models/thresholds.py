@@ -29,7 +29,7 @@ def best_f1_thresholds(
         score decides; the lowest score itself where all images fire. NaN for a class without a
         threshold.
     """
-    rankings = [rank(*column) for column in judged_columns(scores, targets, ignored)]
+    rankings = (rank(*column) for column in judged_columns(scores, targets, ignored))
     return torch.stack([ranked_best_f1_threshold(r, min_positives) for r in rankings])
 
 

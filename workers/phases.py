@@ -11,7 +11,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from workers.outcomes import write_success
 from workers.register import register
 from workers.render import render_cam
 from workers.report import report, shown_images
+from workers.results import read_tensor
 from workers.units import (
     EMBED_FIELDS,
     Finished,
@@ -266,9 +267,8 @@ def debias(unit: JobUnit) -> Finished:
     parents = unit.all_outputs("embed")
 
     def make(staging: Path) -> None:
-        shards = [unit.tensors(name, "features.safetensors") for name in parents]
         names = distill.encode_names(unit.teacher, unit.classes, unit.config)
-        features = torch.cat([shard["features"] for shard in shards])
+        features = _joined(unit, parents, "features.safetensors", "features")
         found = distill.label_globally(features, names, unit.config)
         save_file({"probs": found.probs, "labels": found.labels}, staging / "labels.safetensors")
         save_file(
@@ -350,8 +350,7 @@ def update(unit: JobUnit) -> Finished:
         found = distill.GlobalLabels(
             labels["probs"], labels["labels"], Bias(bias["factors"], bias["counts"])
         )
-        shards = [unit.tensors(name, "views.safetensors") for name in parents]
-        local_probs = torch.cat([shard["local_probs"] for shard in shards])
+        local_probs = _joined(unit, parents, "views.safetensors", "local_probs")
         pseudo = distill.blend(found, local_probs, unit.config)
         save_file({"labels": pseudo}, staging / "labels.safetensors")
 
@@ -409,6 +408,11 @@ METHOD: dict[str, Callable[[JobUnit], Finished]] = {
     "export": export,
     "report": report,
 }
+
+
+def _joined(unit: JobUnit, names: Sequence[str], file: str, tensor: str) -> Tensor:
+    """One tensor of every shard, one below the other; nothing else of the shards is read."""
+    return torch.cat([read_tensor(unit.folder.phase(name) / file, tensor) for name in names])
 
 
 def _save_student(unit: JobUnit, path: Path, student: Student, thresholds: Tensor) -> None:
