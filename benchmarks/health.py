@@ -1,17 +1,19 @@
 """Does the health report name what was broken on purpose, and leave a clean set alone?
 
 The tuning seeds of the drawn world, preset `tiny`. The limits of models/health.py were chosen on
-the first two of them.
+the first two of them. `--names` tells instead how near synonyms lie in a sentence encoder.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from operator import itemgetter
 from pathlib import Path
+from statistics import fmean
 
 import torch
 import torch.nn.functional as F
@@ -23,12 +25,20 @@ from models.config import PRESETS
 from models.data import ImageFiles
 from models.evidence import Evidence, Views, whole_views
 from models.health import Severity, findings
-from models.prompts import ClassPrompt
+from models.prompts import BACKGROUND_NAMES, ClassPrompt
 from models.teacher import Teacher
-from models.vitals import Vitals, take_vitals
+from models.vitals import Vitals, closest_names, take_vitals
+from workers.experiments.benchmarks import VOC_CLASSES
 
 NAMES = [ClassPrompt(name) for name in sorted(CLASSES)]
 TWIN, MISSING, GREEDY = "sheep", "banana", "lamp"
+
+#: Two names each for one thing.
+SYNONYMS = (
+    *(("sofa", "couch"), ("car", "automobile"), ("bicycle", "bike"), ("airplane", "aeroplane")),
+    *(("television", "tv"), ("motorcycle", "motorbike"), ("telephone", "phone"), ("cup", "mug")),
+    *(("refrigerator", "fridge"), ("carpet", "rug"), ("ship", "boat"), ("spectacles", "glasses")),
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,11 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=400)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(TUNING_SEEDS))
+    parser.add_argument("--names", action="store_true", help="how near synonyms lie")
     arguments = parser.parse_args()
+    if arguments.names:
+        print(name_table())
+        return
     torch.set_num_threads(arguments.threads)
     print("| seed | case | figures | warnings |\n| --- | --- | --- | --- |")
     for seed in arguments.seeds:
@@ -85,6 +99,25 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 vitals = run(case, Path(folder), seed, arguments.scenes, arguments.threads)
             print(row(seed, case, vitals), flush=True)
+
+
+def name_table() -> str:
+    """Distances of names over the usual one, for the offline teacher."""
+    config = PRESETS["offline"]
+    teacher = distill.load_teacher_of(config, device=torch.device("cpu"), weights_dir=None)
+
+    def features(names: Iterable[str]) -> Tensor:
+        return teacher.encode_classes([ClassPrompt(name) for name in names], config.templates)
+
+    different = list(dict.fromkeys((*VOC_CLASSES, *BACKGROUND_NAMES)))
+    nearest = closest_names(features(different), len(different))[0]
+    rows = {
+        " and ".join(pair): torch.dist(*features(pair)).item() / nearest.usual for pair in SYNONYMS
+    }
+    names = f"{different[nearest.a]} and {different[nearest.b]}, nearest of {len(different)} others"
+    rows[names] = nearest.distance / nearest.usual
+    lines = (f"| {name} | {ratio:.2f} |" for name, ratio in sorted(rows.items(), key=itemgetter(1)))
+    return "\n".join(["| names | distance over the usual one |", "| --- | --- |", *lines])
 
 
 def run(case: Case, folder: Path, seed: int, scenes: int, threads: int) -> Vitals:
@@ -174,10 +207,11 @@ def row(seed: int, case: Case, vitals: Vitals) -> str:
     figures = [
         f"nearest names {near.distance / near.usual:.2f}",
         f"closest pair {pair.overlap:.2f} in {pair.images}, region {region}",
+        f"next pair {vitals.pairs[1].overlap:.2f}, mean region {fmean(_regions(vitals)):.2f}",
         f"rarest sighting {min(_seen(vitals)):.2f}",
         f"background {vitals.background_share:.2f}, unseen {vitals.unseen_share:.2f}",
         f"most frequent first {max(vitals.first_shares):.2f}",
-        f"agreement {vitals.agreement:.2f}",
+        f"agreement {vitals.agreement:.2f}, lowest {min(_agreements(vitals)):.2f}",
         f"sure {vitals.low_entropy:.2f}",
     ]
     return (
@@ -189,6 +223,15 @@ def _seen(vitals: Vitals) -> list[float]:
     """Sightings of each class that fires, over the images that it is given to."""
     both = zip(vitals.sightings, vitals.fired, strict=True)
     return [seen / fired for seen, fired in both if fired]
+
+
+def _regions(vitals: Vitals) -> list[float]:
+    """Overlap of the local views of the pairs that fire together most."""
+    return [pair.region for pair in vitals.pairs if pair.region is not None]
+
+
+def _agreements(vitals: Vitals) -> list[float]:
+    return [agreement for agreement in vitals.class_agreement if agreement is not None]
 
 
 if __name__ == "__main__":

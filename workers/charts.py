@@ -28,14 +28,12 @@ def tag(name: str, *children: Markup | str, **attributes: float | str) -> Markup
     )
 
 
-def bar(share: float, *, mark: float | None = None, kind: str = "bar") -> Markup:
-    """A horizontal bar as long as a share in [0, 1]; `mark` sets a line at another share."""
+def bar(share: float) -> Markup:
+    """A horizontal bar as long as a share in [0, 1]."""
     parts = [
         tag("rect", class_="track", width=100, height=10),
-        tag("rect", class_=kind, width=100 * min(max(share, 0), 1), height=10),
+        tag("rect", class_="bar", width=100 * min(max(share, 0), 1), height=10),
     ]
-    if mark is not None:
-        parts.append(tag("rect", class_="mark", x=100 * mark - 0.4, width=0.8, height=10))
     return _svg("meter", 100, 10, *parts, preserveAspectRatio="none", aria_hidden="true")
 
 
@@ -72,7 +70,7 @@ class Line:
     """One line of a curve.
 
     Attributes:
-        name: written at its last point.
+        name: written over its middle.
         kind: `first` or `second`, its colour.
         points: (x, y), x whole numbers from 1 up.
     """

@@ -177,13 +177,14 @@ def _points(curve_: Sequence[Mapping[str, Any]], phase: str, field: str) -> list
 
 
 def _bias(vitals: Vitals) -> list[dict[str, Any]]:
-    rows = sorted(zip(vitals.bias_factors, vitals.names, vitals.bias_images, strict=True))
+    told = zip(vitals.bias_factors, vitals.names, vitals.bias_images, strict=True)
+    rows = sorted(row for row in told if row[2])
     if len(rows) > MOST_BARS:
         rows = rows[: MOST_BARS // 2] + rows[-MOST_BARS // 2 :]
     return [
         {
             "name": name,
-            "bar": bar(factor, kind="bar" if images else "none"),
+            "bar": bar(factor),
             "value": f"{factor:.2f} ({images:,})",
         }
         for factor, name, images in rows
@@ -191,10 +192,14 @@ def _bias(vitals: Vitals) -> list[dict[str, Any]]:
 
 
 def _left_out(vitals: Vitals) -> str:
-    left_out = len(vitals.names) - MOST_BARS
-    if left_out <= 0:
-        return ""
-    return f"The smallest and the largest; {left_out:,} classes between them are left out."
+    known = sum(images > 0 for images in vitals.bias_images)
+    sentences = []
+    if known > MOST_BARS:
+        between = known - MOST_BARS
+        sentences.append(f"The smallest and the largest; {between:,} between them are left out.")
+    if unknown := len(vitals.names) - known:
+        sentences.append(f"Classes that no image tells of: {unknown:,}, not corrected.")
+    return " ".join(sentences)
 
 
 def _classes(told: Told) -> list[dict[str, Any]]:
