@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 #: Part of the digest of every phase: raised when the same settings would give other results.
-METHOD_VERSION = 1
+METHOD_VERSION = 2
 
 #: Background names that there are; `min_names` cannot ask for more.
 MAX_MIN_NAMES = 40

@@ -522,14 +522,15 @@ def select_epoch(scores: Sequence[float], warm_up_epochs: int) -> int:
 
     Args:
         scores: training mAP of every epoch so far, warm-up first.
-        warm_up_epochs: epochs that may not be chosen.
+        warm_up_epochs: epochs that may not be chosen, and do not count: their labels were others.
 
     Returns:
         The first epoch of the main training at which the gain of training mAP rises over the gain
         of the epoch before; the last epoch if it never does.
     """
-    main = range(warm_up_epochs, len(scores))
-    return next((e for e in main if gain_rises(scores[: e + 1])), len(scores) - 1)
+    main = scores[warm_up_epochs:]
+    rises = (epoch for epoch in range(len(main)) if gain_rises(main[: epoch + 1]))
+    return warm_up_epochs + next(rises, len(main) - 1)
 
 
 def label_thresholds(scores: Tensor, pseudo: Tensor) -> Tensor:
@@ -605,7 +606,7 @@ def distill(
         history.append(
             train_epoch(training, files, pseudo, epoch=epoch, config=config, threads=threads)
         )
-        scores = [result.mean_average_precision for result in history]
+        scores = [result.mean_average_precision for result in history[config.warm_up_epochs :]]
         if best is None and gain_rises(scores):
             best = training.averaged_student()
     student = best if best is not None else training.averaged_student()

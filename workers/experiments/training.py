@@ -235,5 +235,6 @@ def _chosen(last: Lesson, history: Sequence[float]) -> Lesson:
 
 def _is_chosen(lesson: Lesson, history: Sequence[float]) -> bool:
     """Whether an epoch of a training that goes on is already known to be the one to keep."""
-    first = distill.select_epoch(history, lesson.config.warm_up_epochs)
-    return not lesson.is_warm_up and first == lesson.epoch and distill.gain_rises(history)
+    warm_up = lesson.config.warm_up_epochs
+    first = distill.select_epoch(history, warm_up)
+    return first == lesson.epoch and distill.gain_rises(history[warm_up:])

@@ -82,7 +82,13 @@ def test_a_warm_up_epoch_is_never_selected() -> None:
 
 
 def test_selection_looks_at_no_later_epoch() -> None:
-    assert select_epoch([10, 20, 40, 99], 2) == select_epoch([10, 20, 40, 0], 2) == 2
+    assert select_epoch([10, 20, 40, 45, 60, 99], 2) == 4
+    assert select_epoch([10, 20, 40, 45, 60, 0], 2) == 4
+
+
+def test_the_gain_at_the_change_of_labels_does_not_count() -> None:
+    # From the warm-up's 6 to 40: other labels, and no sign of a student that has learned enough.
+    assert select_epoch([5, 6, 40, 60, 70, 75], 2) == 5
 
 
 def test_two_scores_have_no_rise() -> None:
