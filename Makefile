@@ -23,7 +23,7 @@ demo: $(INSTALLED) ## The whole journey on a drawn world: labels, a trained stud
 	$(BIN)/python -m demo.journey
 
 test: $(INSTALLED) ## All tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 faults: $(INSTALLED) ## Everything that can break is broken: a quarter of an hour
 	$(BIN)/pytest tests/faults --long
