@@ -336,7 +336,9 @@ def tar() -> bytes:
 
 
 @pytest.mark.parametrize(
-    "content", [tar(), b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c", b"", b"P", b"\xff\xd8\xff"]
+    "content",
+    [tar(), b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c", b"", b"P", b"\xff\xd8\xff"],
+    ids=["tar", "rar", "7z", "nothing", "one byte", "jpeg"],
 )
 def test_what_is_no_zip_is_unsupported(check, content):
     with pytest.raises(UnsupportedArchive) as caught:
