@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test faults check format serve bench quality reproduce teacher lock clean
+.PHONY: help setup demo test faults check format serve bench load quality reproduce teacher lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,10 @@ serve: $(INSTALLED) ## The service on http://127.0.0.1:8000
 
 bench: $(INSTALLED) ## Speed and memory, beside what they are compared with
 	$(BIN)/python -m benchmarks.speed
+
+load: $(INSTALLED) ## Ten thousand jobs: simulated over the real store, and through the API
+	$(BIN)/python -m benchmarks.simulate
+	$(BIN)/python -m benchmarks.load
 
 quality: $(INSTALLED) ## Does the method gain anything: three seeds on the drawn world
 	$(BIN)/python -m benchmarks.quality
