@@ -21,8 +21,8 @@ HALVED = {
 #: at the same time on two workers do not overwrite each other's.
 FACT = "batch_halved/"
 
-#: What torch and CUDA say besides raising MemoryError.
-PHRASES = ("out of memory", "can't allocate memory", "alloc_failed")
+#: What torch, CUDA and the system say besides raising MemoryError.
+PHRASES = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
 
 
 class StillOutOfMemory(MemoryError):
@@ -31,7 +31,8 @@ class StillOutOfMemory(MemoryError):
     code = "out_of_memory"
 
     def __init__(self, field: str, tried: int, error: Exception) -> None:
-        super().__init__(f"memory ran out with {field} {tried}, and with half of it: {error}")
+        reason = str(error) or type(error).__name__  # Python's own says nothing
+        super().__init__(f"memory ran out with {field} {tried}, and with half of it: {reason}")
         self.hint = (
             f"Start the job again with {field} below {tried // 2} in config, with a smaller "
             "student_size or view_size, or on a machine with more memory."

@@ -309,7 +309,7 @@ def describe(error: Exception, phase: str) -> JobError:
     code = getattr(error, "code", None)
     if is_disk_full(error) and code != DiskFull.code:
         error, code = DiskFull("no space is left on the disk of the data folder"), DiskFull.code
-    message = str(error)
+    message = str(error) or type(error).__name__
     if ran_out_of_memory(error):
         message = f"{message}; the process of the worker has taken up to {signs_now(()).peak}"
     if isinstance(code, str):

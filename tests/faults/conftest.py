@@ -9,7 +9,17 @@ import pytest
 import redis
 
 from demo.world import write_world
-from tests.faults.worlds import IMAGES, World, result_of, start_forks
+from tests.faults.worlds import (
+    DATASET,
+    IMAGES,
+    JOB,
+    PHASES,
+    Result,
+    World,
+    result_of,
+    start_forks,
+)
+from workers.files import DataFolder
 
 
 @dataclass(frozen=True)
@@ -17,8 +27,28 @@ class Golden:
     """The undisturbed run of the job that every fault is put into."""
 
     scenes: Path
-    data: Path
-    result: object
+    folder: DataFolder
+    outputs: dict[tuple[str, int], str]
+    result: Result
+
+    def copy(self, data, before):
+        """Put what is done before a phase into another data folder."""
+        target = DataFolder(data)
+        if before != "register":
+            shutil.copytree(self.folder.dataset(DATASET), target.dataset(DATASET))
+        # An epoch's state has the digest of its output.
+        missing = {
+            _digest(name)
+            for (phase, _), name in self.outputs.items()
+            if PHASES.index(phase) >= PHASES.index(before)
+        }
+        for path in self.folder.phases.iterdir():
+            if _digest(path.name) not in missing:
+                shutil.copytree(path, target.phase(path.name))
+
+
+def _digest(name):
+    return name.partition("-")[2]
 
 
 @pytest.fixture(scope="session")
@@ -36,21 +66,19 @@ def golden(valkey_server, tmp_path_factory):
         world.submit()
         world.hand()
         world.succeed()
-        return Golden(scenes, data, result_of(world))
+        return Golden(scenes, world.folder, world.store.outputs(JOB), result_of(world))
     finally:
         world.end()
 
 
 @pytest.fixture
 def new_world(golden, redis_url, tmp_path):
-    """To make a world with settings of one's own; nothing has been done in it."""
+    """To make a world with settings of one's own, and the work before a phase done already."""
     worlds = []
 
-    def make(*, is_registered=True, **settings):
+    def make(*, before="check", **settings):
         data = tmp_path / f"data-{len(worlds)}"
-        if is_registered:  # the record is new, its work is done already
-            kept = golden.data / "datasets" / "ds_1" / "data"
-            shutil.copytree(kept, data / "datasets" / "ds_1" / "data")
+        golden.copy(data, before)
         worlds.append(World(redis_url, data, golden.scenes, **settings))
         return worlds[-1]
 

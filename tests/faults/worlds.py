@@ -31,10 +31,17 @@ from workers.stats import read_stats
 from workers.store import open_store
 from workers.worker import Worker
 
-IMAGES, SHARD = 24, 12
+IMAGES, SHARD = 16, 8
 DATASET, JOB = "ds_1", "job_1"
 #: Small, but every phase has more than one batch, and those with shards two of them.
-CONFIG = {"warm_up_epochs": 1, "train_epochs": 2, "batch_size": 8, "teacher_batch": 4}
+CONFIG = {
+    "warm_up_epochs": 1,
+    "train_epochs": 2,
+    "batch_size": 4,
+    "teacher_batch": 2,
+    "student_size": 64,
+    "cam_size": 96,
+}
 REGISTER = [Phase("register", Lane.IO)]
 CHECK = [Phase("check", Lane.METHOD, weight=0.01)]
 #: The phases of a job in their order, before them the one of its dataset.

@@ -1,5 +1,7 @@
 """When half the batch is tried, and what is told of it."""
 
+import errno
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -34,6 +36,8 @@ def caused(cause):
         (MemoryError(), True),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"), True),
+        (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), True),
+        (RuntimeError("unable to mmap 9 bytes from file: Cannot allocate memory (12)"), True),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), True),
         (caused(MemoryError()), True),
         (caused(ValueError("odd")), False),

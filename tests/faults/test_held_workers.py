@@ -1,0 +1,140 @@
+"""Workers that are stopped, hang, are drained or run out of memory are noticed, and harm nobody."""
+
+import re
+import signal
+
+import pytest
+
+from tests.faults.test_killed_phases import MIDDLE, long_but_for
+from tests.faults.worlds import result_of
+from tests.serving import wait_until
+from workers.jobs import Status
+from workers.worker import EXIT_FENCED, EXIT_STALLED
+
+
+def take_over(world, faults):
+    """A worker that a signal stops until another has done its job: it, and what is published."""
+    world.submit()
+    held = world.hand(faults, name="held")
+    world.live_until(held.is_stopped)
+    world.hand(name="other")
+    world.succeed()
+    published = world.published()
+    held.signal(signal.SIGCONT)
+    return held, published
+
+
+@pytest.mark.parametrize("phase", ["embed", pytest.param("train", marks=pytest.mark.long)])
+def test_a_worker_that_comes_back_too_late_ends_itself(new_world, golden, phase):
+    world = new_world(before=phase, lease_seconds=1.5)
+
+    held, published = take_over(world, f"unit.batch@/{phase}/=stop,unit.batch@/{phase}/:2=hang")
+
+    wait_until(held.is_dead)
+    assert held.process.exitcode == EXIT_FENCED
+    assert "claim.lost" in held.said
+    assert world.attempts("lost") == {phase: 1}
+    assert world.published() == published
+    assert result_of(world).differences(golden.result) == []
+
+
+@pytest.mark.long
+def test_a_worker_that_comes_back_while_it_publishes_throws_its_copy_away(new_world, golden):
+    world = new_world(before="score", lease_seconds=1.5)
+
+    held, published = take_over(world, "publish.before_rename@phases/score-=stop")
+
+    wait_until(lambda: held.is_dead() or "lost to another worker" in held.said)
+    assert world.published() == published
+    assert world.attempts("done")["score"] == 1
+    assert result_of(world).differences(golden.result) == []
+
+
+@pytest.mark.parametrize("phase", long_but_for("embed"))
+def test_a_drained_worker_ends_by_itself_and_no_attempt_is_counted(new_world, golden, phase):
+    world = new_world(before=phase)
+    world.submit()
+    hand = world.hand(f"{MIDDLE[phase]}=stop")
+    world.live_until(hand.is_stopped)
+
+    assert hand.drain() == 0
+    world.succeed()
+
+    assert world.attempts("lost") == {}
+    assert hand.ends == [0]
+    assert result_of(world).differences(golden.result) == []
+
+
+def test_a_worker_that_hangs_ends_itself_and_the_next_one_goes_on(world, golden):
+    world.submit()
+    hand = world.hand("unit.batch@/train/:2=hang", stall_seconds=4)
+
+    world.succeed()
+
+    assert hand.ends == [EXIT_STALLED]
+    assert "unit.stalled" in hand.said
+    assert world.attempts("lost") == {"train": 1}
+    assert result_of(world).differences(golden.result) == []
+
+
+@pytest.mark.long
+def test_a_unit_that_always_hangs_fails_its_job_and_says_that_it_hung(world):
+    world.submit()
+    hand = world.hand("unit.batch@/train/:2=hang:always", stall_seconds=3)
+
+    job = world.finish()
+
+    assert (job.status, job.error.code, job.error.phase) == (Status.FAILED, "worker_lost", "train")
+    assert "unit.stalled seconds=3" in job.error.message
+    assert hand.ends[:3] == [EXIT_STALLED] * 3
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("phase", ["embed", "train"])
+def test_memory_that_a_limit_refuses_once_is_made_do_with(new_world, phase):
+    world = new_world(before=phase)
+    world.submit()
+    hand = world.hand(f"unit.batch@/{phase}/=eat", memory_bytes=1 << 30)
+
+    job = world.succeed()
+
+    assert f"batch_halved/{phase}/0" in job.facts
+    assert hand.ends == []
+
+
+@pytest.mark.parametrize("phase", [pytest.param("embed", marks=pytest.mark.long), "train"])
+def test_memory_that_a_limit_refuses_again_fails_the_job_by_name(new_world, phase):
+    world = new_world(before=phase)
+    world.submit()
+    # The second batch that is told is none: the half begins. The third is its first.
+    point = f"unit.batch@/{phase}/"
+    hand = world.hand(f"{point}:1=eat,{point}:3=eat", memory_bytes=1 << 30)
+
+    error = world.finish().error
+
+    assert (error.code, error.phase) == ("out_of_memory", phase)
+    assert "and with half of it: MemoryError" in error.message
+    assert re.search(r"has taken up to [0-9.]+ GB", error.message)
+    assert "batch" in error.hint
+    assert hand.ends == []  # it lives, and has room again
+
+
+@pytest.mark.long
+def test_a_worker_that_is_killed_for_its_memory_leaves_word_of_how_much_it_had(world):
+    world.submit()
+    hand = world.hand("unit.batch@/train/=eat:always")
+    limit = 700 << 20
+
+    def is_over():  # as a kernel does that has none left
+        if hand.resident_bytes() > limit:
+            hand.kill()
+        return world.job().status.is_final
+
+    world.live_until(is_over)
+
+    error = world.job().error
+    assert (error.code, error.phase) == ("worker_lost", "train")
+    [told] = re.findall(r"taken up to ([0-9.]+) GB of memory", error.message)
+    assert 0.4 < float(told) < 1.5
+    assert "a smaller batch_size" in error.hint
+    assert hand.ends[:3] == [-signal.SIGKILL] * 3
