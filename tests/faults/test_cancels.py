@@ -16,7 +16,7 @@ def test_a_cancelled_job_stops_in_the_middle_of_a_phase(new_world, phase):
     world = new_world(before=phase)
     world.submit()
     hand = world.hand(f"{MIDDLE[phase]}=stop")
-    world.live_until(hand.is_stopped)
+    world.watch_until(hand.is_stopped)
 
     assert world.store.cancel(JOB) is Status.CANCELLING
     hand.signal(signal.SIGCONT)
@@ -34,7 +34,7 @@ def test_a_cancelled_job_stops_in_the_middle_of_a_phase(new_world, phase):
 def test_a_worker_that_was_told_to_stop_takes_the_next_job(world, golden):
     world.submit()
     hand = world.hand("unit.batch@job_1/train=stop")
-    world.live_until(hand.is_stopped)
+    world.watch_until(hand.is_stopped)
     world.store.cancel(JOB)
     hand.signal(signal.SIGCONT)
     world.finish()
@@ -66,7 +66,7 @@ def test_a_queued_job_is_cancelled_within_a_second_and_never_runs(world):
 def test_a_job_that_was_cancelled_without_workers_does_not_run_when_they_come(world):
     world.submit()
     hand = world.hand("unit.batch@job_1/train=kill")
-    world.live_until(hand.is_dead)
+    world.watch_until(hand.is_dead)
     world.hands.clear()
     world.store.cancel(JOB)  # nobody is there to hear it
     assert world.job().status is Status.CANCELLING

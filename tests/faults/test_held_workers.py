@@ -16,7 +16,7 @@ def take_over(world, faults):
     """A worker that a signal stops until another has done its job: it, and what is published."""
     world.submit()
     held = world.hand(faults, name="held")
-    world.live_until(held.is_stopped)
+    world.watch_until(held.is_stopped)
     world.hand(name="other")
     world.succeed()
     published = world.published()
@@ -55,7 +55,7 @@ def test_a_drained_worker_ends_by_itself_and_no_attempt_is_counted(new_world, go
     world = new_world(before=phase)
     world.submit()
     hand = world.hand(f"{MIDDLE[phase]}=stop")
-    world.live_until(hand.is_stopped)
+    world.watch_until(hand.is_stopped)
 
     assert hand.drain() == 0
     world.succeed()

@@ -34,7 +34,7 @@ def test_a_kill_in_a_phase_costs_its_unit_and_no_byte(new_world, golden, phase):
     world = new_world(before=phase)
     world.submit()
     hand = world.hand(f"{MIDDLE[phase]}=kill")
-    world.live_until(hand.is_dead)
+    world.watch_until(hand.is_dead)
     done = world.published()
 
     world.succeed()

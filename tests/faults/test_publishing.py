@@ -26,7 +26,7 @@ def test_a_kill_inside_a_publication_tears_nothing(new_world, golden, point, fol
     world = new_world(before=FOLDERS[folder])
     world.submit()
     hand = world.hand(f"{point}@{folder}=kill")
-    world.live_until(hand.is_dead)
+    world.watch_until(hand.is_dead)
 
     seen = [*world.folder.phases.iterdir(), *world.folder.jobs.glob("*/student")]
     assert [path.name for path in seen if not world.folder.is_complete(path)] == []

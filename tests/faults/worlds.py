@@ -216,16 +216,24 @@ class World:
         self.hands.append(hand)
         return hand
 
-    def live_until(self, fact, seconds=LONGEST_WAIT):
-        """Reap what is lost and start again what has died, until something is so."""
-        deadline = time.monotonic() + seconds
+    def watch_until(self, fact, live=lambda: None):
+        """What is so at last; nothing is done about what happens meanwhile."""
+        deadline = time.monotonic() + LONGEST_WAIT
         while not (found := fact()):
             assert time.monotonic() < deadline, "\n".join(["waited in vain", *self.stories()])
+            live()
+            time.sleep(0.02)
+        return found
+
+    def live_until(self, fact):
+        """What is so at last; what is lost is reaped, and what has died is started again."""
+
+        def live():
             self.reaper.run_once()
             for hand in self.hands:
                 hand.start_again_if_dead()
-            time.sleep(0.02)
-        return found
+
+        return self.watch_until(fact, live)
 
     def stories(self):
         """What the workers said at last, for whoever reads of a failure."""
