@@ -7,7 +7,6 @@ import pytest
 
 from tests.faults.test_killed_phases import MIDDLE, long_but_for
 from tests.faults.worlds import result_of
-from tests.serving import wait_until
 from workers.jobs import Status
 from workers.worker import EXIT_FENCED, EXIT_STALLED
 
@@ -24,17 +23,39 @@ def take_over(world, faults):
     return held, published
 
 
-@pytest.mark.parametrize("phase", ["embed", pytest.param("train", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("phase", ["embed", "train"])
 def test_a_worker_that_comes_back_too_late_ends_itself(new_world, golden, phase):
     world = new_world(before=phase, lease_seconds=1.5)
 
-    held, published = take_over(world, f"unit.batch@/{phase}/=stop,unit.batch@/{phase}/:2=hang")
+    held, published = take_over(
+        world, f"unit.batch@/{phase}/000000=stop,unit.batch@/{phase}/000000:2=hang"
+    )
 
-    wait_until(held.is_dead)
+    world.watch_until(held.is_dead)
     assert held.process.exitcode == EXIT_FENCED
     assert "claim.lost" in held.said
     assert world.attempts("lost") == {phase: 1}
     assert world.published() == published
+    assert result_of(world).differences(golden.result) == []
+
+
+def test_a_worker_that_comes_back_while_another_has_its_unit_ends_itself(new_world, golden):
+    world = new_world(before="train", lease_seconds=1.5)
+    world.submit()
+    point = "unit.batch@/train/000000"
+    held = world.hand(f"{point}=stop,{point}:2=hang", name="held")
+    world.watch_until(held.is_stopped)
+    other = world.hand(f"{point}:3=stop", name="other")
+    world.live_until(other.is_stopped)
+
+    held.signal(signal.SIGCONT)
+    world.watch_until(held.is_dead)
+
+    assert held.process.exitcode == EXIT_FENCED
+    other.signal(signal.SIGCONT)
+    world.succeed()
+    assert world.attempts("lost") == {"train": 1}
     assert result_of(world).differences(golden.result) == []
 
 
@@ -44,7 +65,7 @@ def test_a_worker_that_comes_back_while_it_publishes_throws_its_copy_away(new_wo
 
     held, published = take_over(world, "publish.before_rename@phases/score-=stop")
 
-    wait_until(lambda: held.is_dead() or "lost to another worker" in held.said)
+    world.watch_until(lambda: held.is_dead() or "lost to another worker" in held.said)
     assert world.published() == published
     assert world.attempts("done")["score"] == 1
     assert result_of(world).differences(golden.result) == []

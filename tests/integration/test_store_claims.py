@@ -143,7 +143,7 @@ def test_a_unit_that_is_done_leaves_no_key_behind(store, redis_client):
     ]
 
 
-@pytest.mark.parametrize("end", ["complete", "fail", "requeue"])
+@pytest.mark.parametrize("end", ["complete", "fail", "requeue", "taken over"])
 def test_a_claim_that_has_ended_can_write_nothing(store, end):
     submit(store)
     held = claim(store)
@@ -153,6 +153,9 @@ def test_a_claim_that_has_ended_can_write_nothing(store, end):
         store.fail(held, BROKEN)
     else:
         lose(store, held)
+    if end == "taken over":
+        units = [claim(store, worker="other").unit_id for _ in range(SHARDS.units)]
+        assert held.unit_id in units
     before = store.get("job_1")
 
     assert store.renew(held, done=1) is Renewal.FENCED
