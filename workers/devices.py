@@ -38,6 +38,14 @@ def find_device(wanted: str) -> Device:
     return Device(kind) if kind in {"cuda", "mps"} else Device("cpu", memory_bytes=_main_memory())
 
 
+def device_kind(wanted: str) -> str:
+    """`cpu`, `cuda` or `mps`: results from one kind are not, byte for byte, those from another."""
+    kind = wanted.partition(":")[0]
+    if kind != "auto":
+        return kind
+    return "cpu" if find_device(wanted).uuid is None else "cuda"
+
+
 def _find_gpu(index: int) -> Device | None:
     """The GPU that CUDA counts as `index`, None where there is none, or none that answers."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -279,12 +279,14 @@ class Store:
 
     # ------------------------------------------------------------------ claims
 
-    def claim(self, lane: Lane, *, worker: str, nonce: str) -> Claim | None:
+    def claim(self, lane: Lane, *, worker: str, nonce: str, device: str = "") -> Claim | None:
         """The best waiting unit of the lane. The same nonce gets the same unit again.
 
-        Units of records for a newer version of the method are left to newer workers.
+        Units of records for a newer version of the method are left to newer workers, and those of
+        records whose first result came from another kind of `device` to workers of that kind; a
+        worker that names none takes all of them.
         """
-        found = self._run("claim", lane, worker, nonce)
+        found = self._run("claim", lane, worker, nonce, device)
         if found is None:
             return None
         unit, attempt, fields = found

@@ -24,6 +24,7 @@ from celery.signals import (
 
 from workers import fault_points, log
 from workers.cams import sweep
+from workers.devices import device_kind
 from workers.files import DataFolder
 from workers.jobs import Lane
 from workers.outcomes import write_failure
@@ -104,6 +105,7 @@ def _start_worker(**_: object) -> None:
         name=name,
         is_draining=drain_flag(main_pid).exists,
         ring=partial(ring, celery_app),
+        device=device_kind(settings.device) if lane is Lane.METHOD else "",
     )
     _worker.bury_predecessor()
     _presence = Presence(_worker, Registry(_worker.store), pid=main_pid)

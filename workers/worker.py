@@ -135,8 +135,11 @@ class Worker:
         name: str,
         is_draining: Callable[[], bool],
         ring: Callable[[Lane, int], object],
+        device: str = "",
     ) -> None:
+        """`device` is the kind that it computes on, for units that have to know."""
         self.lane, self.settings, self.store, self.name = lane, settings, store, name
+        self.device = device
         self.is_draining, self.ring = is_draining, ring
         self.folder = DataFolder(settings.data)
         self._bench: Workbench | None = None
@@ -165,7 +168,8 @@ class Worker:
             if time.monotonic() > ends_at:
                 self.ring(self.lane, 1)
                 return
-            claim = self.store.claim(self.lane, worker=self.name, nonce=secrets.token_hex(16))
+            nonce = secrets.token_hex(16)
+            claim = self.store.claim(self.lane, worker=self.name, nonce=nonce, device=self.device)
             if claim is None:
                 return
             self.run(claim)

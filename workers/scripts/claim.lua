@@ -1,6 +1,7 @@
--- ARGV: lane worker nonce. {unit, attempt, the record's fields}, or false where none waits.
-local lane, worker, nonce = unpack(ARGV, 2, 4)
--- Units of newer records that an older worker looks past: in one queue, and in all.
+-- ARGV: lane worker nonce device. {unit, attempt, the record's fields}, or false where none waits.
+-- A device of '' runs everything.
+local lane, worker, nonce, device = unpack(ARGV, 2, 5)
+-- Records that a worker looks past because it cannot run them: in one queue, and in all.
 local MOST_PASSED, MOST_PASSED_IN_ALL = 100, 1000
 
 local function wake_delayed()
@@ -11,26 +12,41 @@ local function wake_delayed()
   end
 end
 
--- The first unit of a queue whose record is for a version of the method that this worker knows,
--- and how many were passed over.
-local function first_known(key)
-  for place = 0, MOST_PASSED - 1 do
+-- A worker runs the versions of the method that it knows, and what was begun on its kind of device.
+local function can_run(id)
+  local begun_on = read(id, 'device')
+  return number(id, 'method') <= SETTINGS.method
+    and (device == '' or not begun_on or begun_on == device)
+end
+
+-- Units of a record lie side by side in the queue of its submitter: so many of them at least.
+local function side_by_side(id, key)
+  if key == returned_key(lane) then return 1 end
+  local elsewhere = redis.call('ZCARD', delayed_key(lane)) + redis.call('ZCARD', returned_key(lane))
+  return math.max(1, redis.call('SCARD', open_key(id)) - elsewhere)
+end
+
+-- The first unit of a queue that this worker can run, and how many records were passed over.
+local function first_of(key)
+  local place = 0
+  for passed = 0, MOST_PASSED - 1 do
     local unit = redis.call('ZRANGE', key, place, place)[1]
-    if not unit then return nil, place end
+    if not unit then return nil, passed end
     local id = redis.call('HGET', unit_key(unit), 'record')
-    if number(id, 'method') <= SETTINGS.method then return unit, place end
+    if can_run(id) then return unit, passed end
+    place = place + side_by_side(id, key)
   end
   return nil, MOST_PASSED
 end
 
 -- Units that had their turn come first, then those of the submitter whose turn it is.
 local function best()
-  local unit, passed = first_known(returned_key(lane))
+  local unit, passed = first_of(returned_key(lane))
   local place = 0
   while not unit and passed < MOST_PASSED_IN_ALL do
     local submitter = redis.call('ZRANGE', turns_key(lane), place, place)[1]
     if not submitter then return nil end
-    local found, more = first_known(queue_key(lane, submitter))
+    local found, more = first_of(queue_key(lane, submitter))
     unit, passed, place = found, passed + more, place + 1
   end
   return unit
@@ -43,7 +59,8 @@ local function take(unit)
   dequeue(unit, id, lane)
   redis.call('SADD', held_key(lane), unit)
   redis.call('SMOVE', open_key(id), running_key(id), unit)
-  redis.call('HSET', unit_key(unit), 'state', 'running', 'nonce', nonce, 'worker', worker)
+  redis.call('HSET', unit_key(unit), 'state', 'running', 'nonce', nonce, 'worker', worker,
+    'device', device)
   redis.call('HSET', NONCES, nonce, unit)
   if read(id, 'status') == 'queued' then
     move(id, 'running')

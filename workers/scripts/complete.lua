@@ -3,6 +3,10 @@ local unit, nonce, output, done, reused, plan = unpack(ARGV, 2, 7)
 local id = owner(unit, nonce)
 if not id then return false end
 local index = tonumber(redis.call('HGET', unit_key(unit), 'index'))
+local device = redis.call('HGET', unit_key(unit), 'device')
+
+-- What the first result was computed on, all are.
+if device and device ~= '' and not read(id, 'device') then write(id, 'device', device) end
 
 -- JSON lists joined as text: what Python wrote stays as it is, to the last digit.
 if plan ~= '[]' then write(id, 'phases', read(id, 'phases'):sub(1, -2) .. ',' .. plan:sub(2)) end

@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from workers.devices import Device, find_device
+from workers.devices import Device, device_kind, find_device
 
 MIB = 1 << 20
 #: Answers for one GPU, and says how it was asked.
@@ -86,3 +86,17 @@ def test_the_limit_of_a_container_is_all_that_its_cpu_has(no_gpu, tmp_path, monk
 
     limit.write_text("max\n")
     assert find_device("cpu").memory_bytes > MIB
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kind"), [("cpu", "cpu"), ("mps", "mps"), ("cuda", "cuda"), ("cuda:3", "cuda")]
+)
+def test_a_device_that_is_named_says_its_kind(no_gpu, wanted, kind):
+    assert device_kind(wanted) == kind
+
+
+def test_the_kind_is_found_out_where_it_is_not_named(gpus, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert device_kind("auto") == "cuda"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert device_kind("auto") == "cpu"
