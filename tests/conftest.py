@@ -26,6 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--fault-seed", type=int, help="what decides where faults fall; with --long a new one"
     )
+    group.addoption("--fault-record", type=Path, help="add this run to those of a JSON file")
 
 
 def pytest_configure(config: pytest.Config) -> None:

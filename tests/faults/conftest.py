@@ -1,7 +1,10 @@
 """The golden run: what a job leaves behind that nothing disturbed, byte for byte."""
 
+import json
 import random
 import shutil
+import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +52,26 @@ class Golden:
 
 def _digest(name):
     return name.partition("-")[2]
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Add what came out to the file of `--fault-record`."""
+    file = config.option.fault_record
+    if file is None:
+        return
+    ended = {kind: len(terminalreporter.getreports(kind)) for kind in ("passed", "failed", "error")}
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    run = {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "commit": commit.stdout.strip(),
+        "seed": config.option.fault_seed,
+        "passed": ended["passed"],
+        "failed": ended["failed"] + ended["error"],
+    }
+    runs = json.loads(file.read_text())["runs"] if file.exists() else []
+    file.write_text(json.dumps({"runs": [*runs, run]}, indent=1) + "\n")
 
 
 @pytest.fixture(scope="session")

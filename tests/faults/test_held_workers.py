@@ -26,7 +26,7 @@ def take_over(world, faults):
 @pytest.mark.long
 @pytest.mark.parametrize("phase", ["embed", "train"])
 def test_a_worker_that_comes_back_too_late_ends_itself(new_world, golden, phase):
-    world = new_world(before=phase, lease_seconds=1.5)
+    world = new_world(before=phase, lease_seconds=3)
 
     held, published = take_over(
         world, f"unit.batch@/{phase}/000000=stop,unit.batch@/{phase}/000000:2=hang"
@@ -41,7 +41,7 @@ def test_a_worker_that_comes_back_too_late_ends_itself(new_world, golden, phase)
 
 
 def test_a_worker_that_comes_back_while_another_has_its_unit_ends_itself(new_world, golden):
-    world = new_world(before="train", lease_seconds=1.5)
+    world = new_world(before="train", lease_seconds=3)
     world.submit()
     point = "unit.batch@/train/000000"
     held = world.hand(f"{point}=stop,{point}:2=hang", name="held")
@@ -61,7 +61,7 @@ def test_a_worker_that_comes_back_while_another_has_its_unit_ends_itself(new_wor
 
 @pytest.mark.long
 def test_a_worker_that_comes_back_while_it_publishes_throws_its_copy_away(new_world, golden):
-    world = new_world(before="score", lease_seconds=1.5)
+    world = new_world(before="score", lease_seconds=3)
 
     held, published = take_over(world, "publish.before_rename@phases/score-=stop")
 
@@ -88,7 +88,7 @@ def test_a_drained_worker_ends_by_itself_and_no_attempt_is_counted(new_world, go
 
 def test_a_worker_that_hangs_ends_itself_and_the_next_one_goes_on(world, golden):
     world.submit()
-    hand = world.hand("unit.batch@/train/:2=hang", stall_seconds=4)
+    hand = world.hand("unit.batch@/train/:2=hang", stall_seconds=8)
 
     world.succeed()
 
@@ -101,12 +101,12 @@ def test_a_worker_that_hangs_ends_itself_and_the_next_one_goes_on(world, golden)
 @pytest.mark.long
 def test_a_unit_that_always_hangs_fails_its_job_and_says_that_it_hung(world):
     world.submit()
-    hand = world.hand("unit.batch@/train/:2=hang:always", stall_seconds=3)
+    hand = world.hand("unit.batch@/train/:2=hang:always", stall_seconds=6)
 
     job = world.finish()
 
     assert (job.status, job.error.code, job.error.phase) == (Status.FAILED, "worker_lost", "train")
-    assert "unit.stalled seconds=3" in job.error.message
+    assert "unit.stalled seconds=6" in job.error.message
     assert hand.ends[:3] == [EXIT_STALLED] * 3
 
 
@@ -115,7 +115,7 @@ def test_a_unit_that_always_hangs_fails_its_job_and_says_that_it_hung(world):
 def test_memory_that_a_limit_refuses_once_is_made_do_with(new_world, phase):
     world = new_world(before=phase)
     world.submit()
-    hand = world.hand(f"unit.batch@/{phase}/=eat", memory_bytes=1 << 30)
+    hand = world.hand(f"unit.batch@/{phase}/=eat", memory_bytes=600 << 20)
 
     job = world.succeed()
 
@@ -129,7 +129,7 @@ def test_memory_that_a_limit_refuses_again_fails_the_job_by_name(new_world, phas
     world.submit()
     # The second batch that is told is none: the half begins. The third is its first.
     point = f"unit.batch@/{phase}/"
-    hand = world.hand(f"{point}:1=eat,{point}:3=eat", memory_bytes=1 << 30)
+    hand = world.hand(f"{point}:1=eat,{point}:3=eat", memory_bytes=600 << 20)
 
     error = world.finish().error
 
@@ -141,10 +141,11 @@ def test_memory_that_a_limit_refuses_again_fails_the_job_by_name(new_world, phas
 
 
 @pytest.mark.long
-def test_a_worker_that_is_killed_for_its_memory_leaves_word_of_how_much_it_had(world):
+def test_a_worker_that_is_killed_for_its_memory_leaves_word_of_how_much_it_had(new_world):
+    world = new_world(before="train")
     world.submit()
     hand = world.hand("unit.batch@/train/=eat:always")
-    limit = 700 << 20
+    limit = 1500 << 20  # with torch it has some 600 MB, and eats 2 GB
 
     def is_over():  # as a kernel does that has none left
         if hand.resident_bytes() > limit:
@@ -156,6 +157,6 @@ def test_a_worker_that_is_killed_for_its_memory_leaves_word_of_how_much_it_had(w
     error = world.job().error
     assert (error.code, error.phase) == ("worker_lost", "train")
     [told] = re.findall(r"taken up to ([0-9.]+) GB of memory", error.message)
-    assert 0.4 < float(told) < 1.5
+    assert 1 < float(told) < 3
     assert "a smaller batch_size" in error.hint
     assert hand.ends[:3] == [-signal.SIGKILL] * 3

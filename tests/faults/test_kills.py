@@ -71,7 +71,7 @@ def assert_same_labels(jobs, job_id, golden):
     assert [stage for stage in STAGES if labels[stage] != golden[stage]] == []
 
 
-@pytest.mark.parametrize("phase", ["embed", "localize", "train"])
+@pytest.mark.parametrize("phase", IN_TRAINING_AND_LONG)
 def test_a_worker_child_killed_in_a_phase_changes_no_label(jobs, golden, job_id, phase):
     jobs.wait_for(job_id, phase)
     child = jobs.worker_child()

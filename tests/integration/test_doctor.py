@@ -19,7 +19,7 @@ from app.doctor.findings import Level
 from app.doctor.job_store import check_redis, check_workers
 from app.doctor.machine import check_open_files, check_weights_folder
 from app.doctor.roots import check_roots
-from app.doctor.settings import read_settings
+from app.doctor.settings import check_faults, read_settings
 from app.doctor.versions import as_numbers, check_versions
 from app.standalone import runtime_folder
 from tests.serving import ROOT, wait_until
@@ -231,6 +231,10 @@ def wrong_pair_of_settings(place, monkeypatch):
     return read_settings()[1]
 
 
+def faults_put_in(place, monkeypatch):
+    return check_faults(Settings(faults="unit.batch=kill"))
+
+
 PLANTS = [
     (redis_away, "redis.reachable", "problem", "127.0.0.1:1 does not answer"),
     (evicting, "redis.eviction", "problem", "allkeys-lru"),
@@ -259,6 +263,7 @@ PLANTS = [
     (few_open_files, "machine.open_files", "problem", "256 open files"),
     (weights_missing, "weights.folder", "problem", "is no folder"),
     (wrong_setting, "settings.lease_seconds", "problem", "CCD_LEASE_SECONDS=soon"),
+    (faults_put_in, "settings.faults", "problem", "CCD_FAULTS=unit.batch=kill"),
     (wrong_pair_of_settings, "settings.lease_seconds", "problem", "at least twice"),
 ]
 

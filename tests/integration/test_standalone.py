@@ -148,8 +148,12 @@ def test_an_address_for_other_machines_needs_a_word(serve, host):
     assert "--insecure" in service.said.read_text()
 
 
-def test_a_setting_that_makes_no_sense_is_named(serve):
-    service = serve(env={"CCD_LEASE_SECONDS": "soon"})
+@pytest.mark.parametrize(
+    ("setting", "value"), [("CCD_LEASE_SECONDS", "soon"), ("CCD_FAULTS", "unit.bach=kill")]
+)
+def test_a_setting_that_makes_no_sense_is_named(serve, setting, value):
+    service = serve(env={setting: value})
 
     assert service.process.wait(30) == 2
-    assert "CCD_LEASE_SECONDS" in service.said.read_text()
+    assert setting in service.said.read_text()
+    assert value in service.said.read_text()
