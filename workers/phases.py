@@ -36,7 +36,6 @@ from workers.files import MANIFEST, WEIGHTS, manifest_count, write_json
 from workers.folder_run import PREDICT_BATCH
 from workers.halving import fact_of
 from workers.jobs import Claim, Lane, Phase
-from workers.outcomes import write_success
 from workers.register import register
 from workers.render import render_cam
 from workers.report import report, shown_images
@@ -93,12 +92,6 @@ def run_unit(
     finished = _run(claim, outputs, bench, on_batch, is_halved=is_halved)
     if is_halved:
         finished = replace(finished, facts={**finished.facts, **fact_of(claim)})
-    if claim.phase == claim.record.phases[-1].name and not finished.plan:
-        # On disk before it is final in Redis: an empty Redis can be rebuilt from it.
-        all_outputs = {**outputs, (claim.phase, claim.unit): finished.output}
-        write_success(
-            bench.folder, claim.record, all_outputs, facts=finished.facts, done=finished.done
-        )
     return finished
 
 

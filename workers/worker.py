@@ -23,7 +23,7 @@ from workers.files import DataFolder, DiskFull, is_disk_full
 from workers.halving import StillOutOfMemory, batch_of, ran_out_of_memory
 from workers.jobs import Claim, JobError, Lane, Record, Status
 from workers.log import recent_lines
-from workers.outcomes import try_write_end
+from workers.outcomes import try_write_end, write_success
 from workers.outputs import Outputs
 from workers.records import MEASURABLE_SECONDS
 from workers.settings import Settings
@@ -198,6 +198,7 @@ class Worker:
             ):
                 fault("unit.started", claim.unit_id, redis=self.store.redis)
                 finished = self._work(claim, beat.on_batch)
+                self._ask(partial(self._write_success, claim, finished))
         except Halted:
             return self._record(self._halted, claim, cancelled=beat.is_cancelled)
         except Exception as error:  # noqa: BLE001 - every failure of a unit ends its record
@@ -230,6 +231,17 @@ class Worker:
         self._bench.free_memory()
         on_batch(0)
         return _run_halved(run, claim)
+
+    def _write_success(self, claim: Claim, finished: Finished) -> None:
+        """The outcome on disk before it is final in Redis, which can be rebuilt from it."""
+        is_last = claim.phase == claim.record.phases[-1].name and not finished.plan
+        if not is_last or self.store.renew(claim, done=finished.done) is Renewal.FENCED:
+            return
+        outputs = {
+            **self.store.outputs(claim.record.id),
+            (claim.phase, claim.unit): finished.output,
+        }
+        write_success(self.folder, claim.record, outputs, facts=finished.facts, done=finished.done)
 
     def _completed(self, claim: Claim, *, finished: Finished) -> str:
         fault("unit.published", claim.unit_id, redis=self.store.redis)

@@ -71,6 +71,19 @@ def test_a_worker_that_comes_back_while_it_publishes_throws_its_copy_away(new_wo
     assert result_of(world).differences(golden.result) == []
 
 
+@pytest.mark.long
+def test_a_worker_that_comes_back_at_the_end_of_a_job_does_not_write_that_end_again(
+    new_world, golden
+):
+    world = new_world(before="report", lease_seconds=3)
+
+    held, published = take_over(world, "publish.after_rename@phases/report-=stop")
+
+    world.watch_until(lambda: held.is_dead() or "lost to another worker" in held.said)
+    assert world.published() == published
+    assert result_of(world).differences(golden.result) == []
+
+
 @pytest.mark.parametrize("phase", long_but_for("embed"))
 def test_a_drained_worker_ends_by_itself_and_no_attempt_is_counted(new_world, golden, phase):
     world = new_world(before=phase)

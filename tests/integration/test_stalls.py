@@ -3,9 +3,11 @@
 import pytest
 
 from tests.serving import wait_until
-from tests.store_calls import claim, lose, submit
+from tests.store_calls import claim, lose, submit, worker_of
+from workers import phases
 from workers.jobs import Lane, Phase, Status
 from workers.settings import Settings
+from workers.units import Finished
 from workers.worker import EXIT_FENCED, EXIT_STALLED, Heartbeat
 
 QUICK = {"heartbeat_seconds": 0.01, "lease_seconds": 60}
@@ -66,6 +68,23 @@ def test_a_refused_nonce_ends_the_process(store, ends):
     lose(store, held)
     with heartbeat(store, held, ends):
         wait_until(lambda: EXIT_FENCED in ends)
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_only_who_still_has_the_last_unit_writes_how_the_job_ended(
+    store, monkeypatch, tmp_path, is_lost
+):
+    def run_unit(unit, *_, **__):
+        if is_lost:
+            lose(store, unit)
+        return Finished("embed-0", 1)
+
+    monkeypatch.setattr(phases, "run_unit", run_unit)
+    submit(store, phases=[Phase("embed", Lane.METHOD)])
+
+    worker_of(store, Settings(data=tmp_path), Lane.METHOD).run(claim(store))
+
+    assert (tmp_path / "jobs" / "job_1" / "result.json").exists() is not is_lost
 
 
 def test_a_unit_that_always_hangs_fails_with_what_was_last_seen(store, ends, last_lines):
