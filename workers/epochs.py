@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from functools import cache
 from pathlib import Path
@@ -13,7 +12,7 @@ from models import distill
 from models.config import DistillConfig
 from models.student import Student
 from models.training import Training
-from workers.files import write_json
+from workers.files import read_json, write_json
 from workers.halving import is_halved
 from workers.units import Finished, JobUnit, OnBatch
 
@@ -180,9 +179,7 @@ class Epochs:
         return self._unit.folder.phase(f"{kind}-{self.digest(epoch)}")
 
     def _facts(self, name: str) -> dict[str, float]:
-        facts: dict[str, float] = json.loads(
-            (self._unit.folder.phase(name) / "epoch.json").read_text()
-        )
+        facts: dict[str, float] = read_json(self._unit.whole(name) / "epoch.json")
         return facts
 
     def _prune(self, epoch: int) -> None:

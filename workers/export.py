@@ -60,7 +60,7 @@ def _exported(unit: JobUnit, *, skipped: str) -> str:
     Raises:
         ImageChanged: an image on which ONNX was to be compared is not as it was registered.
     """
-    source, told = unit.folder.phase(unit.output("score")) / WEIGHTS, _told(unit)
+    source, told = unit.whole(unit.output("score")) / WEIGHTS, _told(unit)
 
     def make(staging: Path) -> None:
         header, weights = read_student(source)

@@ -7,7 +7,6 @@ already there has nothing to do: that is how jobs resume, and how one reuses ano
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 import shutil
@@ -32,7 +31,7 @@ from workers.durable import sync_file, sync_folder
 from workers.epochs import Epochs
 from workers.evaluation_unit import evaluate_unit
 from workers.export import checked_images, export
-from workers.files import MANIFEST, WEIGHTS, manifest_count, write_json
+from workers.files import MANIFEST, WEIGHTS, manifest_count, read_json, write_json
 from workers.folder_run import PREDICT_BATCH
 from workers.halving import fact_of
 from workers.jobs import Claim, Lane, Phase
@@ -111,9 +110,13 @@ def _run(
         return render_cam(claim, bench, on_batch)
     if claim.phase == "evaluate":
         return evaluate_unit(claim, bench, on_batch)
-    unit = JobUnit(claim, outputs, bench, on_batch, is_halved=is_halved)
+    unit = JobUnit(claim, outputs, bench, on_batch, is_halved=is_halved, run=_run_method)
     torch.set_num_threads(unit.threads)
-    return METHOD[claim.phase](unit)
+    return _run_method(unit)
+
+
+def _run_method(unit: JobUnit) -> Finished:
+    return METHOD[unit.claim.phase](unit)
 
 
 def plan_of(config: DistillConfig, num_images: int, shard_images: int) -> list[Phase]:
@@ -314,7 +317,7 @@ def localize(unit: JobUnit) -> Finished:
 
     def make(staging: Path) -> None:
         features = unit.tensors(labelled_by, "names.safetensors")["features"]
-        chosen = json.loads((unit.folder.phase(chosen_by) / "threshold.json").read_text())
+        chosen = read_json(unit.whole(chosen_by) / "threshold.json")
         views = distill.localize(
             unit.teacher,
             distill.Names(features, len(unit.classes), unit.teacher.logit_scale),

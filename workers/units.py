@@ -8,11 +8,12 @@ import json
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import structlog
 import torch
 import torchvision
 from safetensors.torch import load_file, save
@@ -27,8 +28,11 @@ from models.teacher import Teacher, TeacherError
 from models.training import Training
 from workers.digests import digest_of
 from workers.files import DataFolder, content_files
+from workers.halving import is_halved as was_halved
 from workers.jobs import Claim, Phase
 from workers.settings import Settings
+
+logger = structlog.get_logger()
 
 OnBatch = Callable[[int], None]
 
@@ -126,6 +130,17 @@ class Workbench:
         return fingerprint_of(self.device, self.threads)
 
 
+class OutputDamaged(Exception):
+    """The output of a unit that is done is damaged, and cannot be made again as it was."""
+
+    code = "artifact_corrupt"
+    hint = "start the job again: what is whole is not done again"
+    retryable = True
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the files of {name} are damaged, and this worker makes others")
+
+
 class JobUnit:
     """One unit of a job: its inputs by name, and where its output goes."""
 
@@ -137,9 +152,12 @@ class JobUnit:
         on_batch: OnBatch,
         *,
         is_halved: bool = False,
+        run: Callable[[JobUnit], Finished],
     ) -> None:
+        """`run` runs any unit of a job; see `whole`."""
         #: Whether this is the second try after memory ran out.
         self.is_halved = is_halved
+        self._run = run
         self.claim, self.outputs, self.bench, self.on_batch = claim, outputs, bench, on_batch
         self.folder = bench.folder
         self.job_id = claim.record.id
@@ -230,8 +248,33 @@ class JobUnit:
         return [name for (of_phase, _), name in sorted(self.outputs.items()) if of_phase == phase]
 
     def tensors(self, name: str, file: str) -> dict[str, Tensor]:
-        """Tensors of one file of an output folder."""
-        return load_file(self.folder.phase(name) / file)
+        """Tensors of one file of the output of a unit that is done."""
+        return load_file(self.whole(name) / file)
+
+    def whole(self, name: str) -> Path:
+        """The output folder of a unit that is done, made again where it is gone or damaged.
+
+        Raises:
+            OutputDamaged: the same inputs now give another folder.
+        """
+        path = self.folder.phase(name)
+        if not self.folder.is_complete(path):
+            logger.warning("output.damaged", output=name)
+            if self._made_again(name) != name:
+                raise OutputDamaged(name)
+        return path
+
+    def _made_again(self, name: str) -> str:
+        phase, number = next(key for key, output in self.outputs.items() if output == name)
+        unit = JobUnit(
+            replace(self.claim, phase=phase, unit=number),
+            self.outputs,
+            self.bench,
+            lambda _: self.on_batch(0),  # it moves no bar, but it is alive and can be stopped
+            is_halved=was_halved(self.facts, phase, number),
+            run=self._run,
+        )
+        return self._run(unit).output
 
     def digest(self, *inputs: object, fields: tuple[str, ...] = ()) -> str:
         """Digest of a unit's inputs: the fingerprint, `inputs` and some fields of the config."""
