@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from app.deps import Services
@@ -12,8 +13,7 @@ from app.submit import submit_record
 from app.text import near_names
 from app.uploads import Upload, UploadedFile
 from workers.archives import check_archive, is_zip
-from workers.durable import make_folder, sync_folder
-from workers.files import CURVES, EVALUATION, disk_guard, read_json
+from workers.files import CURVES, EVALUATION, read_json
 from workers.jobs import NOBODY, Kind, Lane, Phase, Record, Status, new_id
 from workers.paths import allowed_file, allowed_folder, display_path
 
@@ -46,7 +46,7 @@ def submit_evaluation(
     allowed(body.source.path, services.settings.allowed_roots)
     _check_classes(job, body.class_map)
     truth = body.source.model_dump()
-    return _submit(services, new_id("eval"), job, body, truth=truth, submitter=submitter)
+    return _submit(services, job, body, truth=truth, submitter=submitter)
 
 
 def submit_uploaded_truth(
@@ -63,14 +63,10 @@ def submit_uploaded_truth(
     _check_classes(job, options.class_map)
     if is_zip(file.path):
         check_archive(file.path, services.settings)
-    evaluation_id = new_id("eval")
-    own = services.data.of(Kind.EVALUATION, evaluation_id)
-    with disk_guard(services.data.root):
-        make_folder(own)
-        file.path.rename(own / TRUTH)
-        sync_folder(own)
     truth = {"kind": "upload", "path": TRUTH, "filename": display_path(file.raw_name)}
-    return _submit(services, evaluation_id, job, options, truth=truth, submitter=submitter)
+    return _submit(
+        services, job, options, truth=truth, submitter=submitter, brought={TRUTH: file.path}
+    )
 
 
 def evaluation_reply(record: Record) -> dict[str, Any]:
@@ -111,16 +107,22 @@ def evaluation_result(
 
 def _submit(
     services: Services,
-    evaluation_id: str,
     job: Record,
     options: EvaluationOptions,
     *,
     truth: Mapping[str, Any],
     submitter: str,
+    brought: Mapping[str, Path] | None = None,
 ) -> Record:
     request = {"job_id": job.id, "truth": truth, **options.model_dump(exclude={"source"})}
     return submit_record(
-        services, Kind.EVALUATION, evaluation_id, request, EVALUATE, submitter=submitter
+        services,
+        Kind.EVALUATION,
+        new_id("eval"),
+        request,
+        EVALUATE,
+        submitter=submitter,
+        brought=brought,
     )
 
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from redis.exceptions import OutOfMemoryError
+
 from app.deps import Services, not_found
 from app.errors import Problem, invalid, shown
 from app.middleware import current_request_id
@@ -12,7 +14,7 @@ from app.schemas import DatasetCreate, JobCreate, PredictionCreate
 from app.uploads import Upload, UploadedFile
 from models.config import DistillConfig, resolve
 from workers.archives import check_archive
-from workers.durable import make_folder, sync_folder
+from workers.durable import sync_folder
 from workers.fault_points import fault
 from workers.files import NAMES, disk_guard
 from workers.jobs import NOBODY, Kind, Lane, Phase, Priority, Record, Status, new_id
@@ -78,29 +80,32 @@ def submit_upload(
         Problem: fields that are missing or unknown.
     """
     archive = _check_fields(upload, files_field)
-    dataset_id = new_id("ds")
-    own = services.data.of(Kind.DATASET, dataset_id)
-    with disk_guard(services.data.root):
-        if archive is not None:
-            check_archive(archive.path, services.settings)
-            make_folder(own)
-            archive.path.rename(own / UPLOADED_ARCHIVE)
-            source: dict[str, Any] = {"kind": "archive", "path": UPLOADED_ARCHIVE}
-            source["filename"] = display_path(archive.raw_name)
-        else:
-            files = upload.named(files_field)
+    if archive is not None:
+        check_archive(archive.path, services.settings)
+        source: dict[str, Any] = {"kind": "archive", "path": UPLOADED_ARCHIVE}
+        source["filename"] = display_path(archive.raw_name)
+        brought = archive.path
+    else:
+        files = upload.named(files_field)
+        with disk_guard(services.data.root):
             _write_names(staging, files)
-            make_folder(own)
-            staging.rename(own / UPLOADED_FILES)
-            source = {"kind": "files", "path": UPLOADED_FILES, "count": len(files)}
-        sync_folder(own)
+        source = {"kind": "files", "path": UPLOADED_FILES, "count": len(files)}
+        brought = staging
     request = {
         "name": name,
         "source": source,
         "max_bad_fraction": max_bad_fraction,
         "hidden": hidden,
     }
-    return submit_record(services, Kind.DATASET, dataset_id, request, REGISTER, submitter=submitter)
+    return submit_record(
+        services,
+        Kind.DATASET,
+        new_id("ds"),
+        request,
+        REGISTER,
+        submitter=submitter,
+        brought={source["path"]: brought},
+    )
 
 
 def submit_job(services: Services, body: JobCreate, *, submitter: str = NOBODY) -> Record:
@@ -209,14 +214,21 @@ def submit_record(
     priority: int = Priority.NORMAL,
     submitter: str = NOBODY,
     passes: int = 0,
+    brought: Mapping[str, Path] | None = None,
 ) -> Record:
-    """Durable on disk, then recorded, then rung for; nothing is left of what failed."""
+    """Durable on disk, then recorded, then rung for; nothing is left of what failed.
+
+    `brought` are files and folders in staging that the record's own folder is to have, by name.
+    The folder appears whole, in one step.
+    """
     folder = services.data.of(kind, id)
     request_id = current_request_id()
     try:
-        with disk_guard(services.data.root):
+        with services.data.staging(f"request-{id}") as own, disk_guard(services.data.root):
+            for name, path in (brought or {}).items():
+                path.rename(own / name)
             write_request(
-                folder,
+                own,
                 kind=kind,
                 id=id,
                 request=request,
@@ -227,6 +239,8 @@ def submit_record(
                 submitter=submitter,
                 passes=passes,
             )
+            own.rename(folder)
+            sync_folder(folder.parent)
         fault("submit.written", id, redis=services.store.redis)
         services.store.redis.ping()
     except BaseException:
@@ -245,7 +259,7 @@ def submit_record(
             submitter=submitter,
             passes=passes,
         )
-    except RecordNotFound:
+    except (RecordNotFound, OutOfMemoryError):  # refused before anything was written
         services.data.discard(folder)
         raise
     services.ring(phase.lane)
