@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -51,13 +53,22 @@ class ImageFiles:
         path = Path(os.fsdecode(self._paths[index]))
         shown = os.fsencode(path.name).decode(errors="replace")  # no folder of the server
         try:
-            content = path.read_bytes()
+            content = _read_file(path)
         except OSError as error:
             reason = error.strerror or str(error)
             raise ImageChanged(shown, f"cannot be read ({reason})") from error
         if hashlib.sha256(content).hexdigest() != self.sha256[index]:
             raise ImageChanged(shown, "its bytes are not those that were registered")
         return content
+
+
+def _read_file(path: Path) -> bytes:
+    """The bytes of a regular file; whatever else took its place is not waited for."""
+    # Without O_NONBLOCK a pipe would be opened only when somebody writes to it.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no file any more")
+        return file.read()
 
 
 def view_batches(

@@ -70,6 +70,16 @@ def test_a_changed_or_missing_file_is_named(files, tmp_path, content):
     assert decoding_threads() == []
 
 
+@pytest.mark.parametrize("put", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_a_pipe_or_a_device_in_place_of_an_image_is_not_waited_for(files, tmp_path, put):
+    path = tmp_path / "3.png"
+    path.unlink()
+    put(path)
+
+    with pytest.raises(ImageChanged, match=r"3\.png: cannot be read \(it is no file any more\)"):
+        files.read(3)
+
+
 def test_a_batch_that_is_not_taken_ends_the_threads(files):
     batches = view_batches(files, range(10), side=8, batch_size=2, threads=2)
     next(batches)
