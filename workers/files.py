@@ -231,15 +231,30 @@ class DataFolder:
         A folder is abandoned when no claim in `live_nonces` owns it and nothing was written to it
         for `quiet_seconds`: uploads have no claim.
         """
-        swept = 0
+        now, swept = self._disk_clock(), 0
         for path in sorted(self.staging_root.iterdir()):
             if path.name.startswith(_TRASH):
                 _remove(path)
                 swept += 1
-            elif path.name not in live_nonces and _last_write(path) + quiet_seconds <= time.time():
+            elif path.name not in live_nonces and _last_write(path) + quiet_seconds <= now:
                 self.discard(path)
                 swept += 1
         return swept
+
+    def _disk_clock(self) -> float:
+        """The time as the disk has it, by which the times of its files have to be judged.
+
+        This machine's own clock may be wrong by hours, and the disk may be another's.
+        """
+        probe = self.staging_root / f"{_TRASH}{secrets.token_hex(8)}"
+        try:
+            probe.touch()
+        except OSError:  # a disk that takes no file: as well as we know
+            return time.time()
+        try:
+            return probe.stat().st_mtime
+        finally:
+            probe.unlink()
 
     @contextmanager
     def lock(self) -> Iterator[None]:
