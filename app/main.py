@@ -31,7 +31,7 @@ from app.schemas import DatasetCreate, PredictionCreate
 from app.security import SecurityHeaders
 from workers.cams import sweep
 from workers.files import DataFolder
-from workers.outcomes import write_failure
+from workers.outcomes import ended, keep_end
 from workers.queue import make_celery, ring
 from workers.reaper import Reaper
 from workers.settings import Settings
@@ -85,7 +85,8 @@ async def _lifespan(
             settings,
             ring=partial(ring, celery),
             sweep=partial(sweep, data),
-            keep_end=partial(write_failure, data),
+            keep_end=partial(keep_end, data),
+            ended=partial(ended, data),
         )
         reaper.start()
         stack.callback(reaper.stop)

@@ -49,7 +49,7 @@ def launch_valkey(folder: Path, socket: Path, *, log: Path) -> subprocess.Popen[
     for place in (folder, socket.parent):
         place.mkdir(parents=True, exist_ok=True)
     _end_orphan(socket)
-    return start_child(_valkey_command(folder, socket), log=log)
+    return start_child(valkey_command(folder, socket), log=log)
 
 
 def wait_for_valkey(
@@ -84,7 +84,7 @@ def _end_orphan(socket: Path) -> None:
     socket.unlink(missing_ok=True)
 
 
-def _valkey_command(folder: Path, socket: Path) -> list[str | Path]:
+def valkey_command(folder: Path, socket: Path) -> list[str | Path]:
     return [
         get_binary_path(),
         *("--port", "0"),

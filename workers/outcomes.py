@@ -169,9 +169,30 @@ def write_success(
     write_end(folder, ended, outputs, status=Status.SUCCEEDED)
 
 
-def write_failure(folder: DataFolder, record: Record, outputs: Outputs) -> None:
-    """The end of a record that has failed in the store; a full disk holds nobody up."""
-    try_write_end(folder, record, outputs, status=Status.FAILED, error=record.error)
+def keep_end(folder: DataFolder, record: Record, outputs: Outputs) -> bool:
+    """Whether the disk has the end that `record` came to in the store; written where it had not."""
+    try:
+        ending = ending_of(folder, record)
+        if ending is None or ending.status is not record.status:
+            write_end(folder, record, outputs, status=record.status, error=record.error)
+    except OSError as reason:
+        logger.warning("result.unwritten", record=record.id, error=str(reason))
+        return False
+    return True
+
+
+def ending_of(folder: DataFolder, record: Record) -> Ending | None:
+    """How the disk says that `record` ended; None where it has not, or not readably."""
+    try:
+        return _read_ending(folder.of(record.kind, record.id))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def ended(folder: DataFolder, record: Record) -> Status | None:
+    """The final status that `record` has on disk, if it has one there."""
+    ending = ending_of(folder, record)
+    return ending.status if ending else None
 
 
 def end_file(own: Path) -> Path:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 from redis import RedisError
@@ -11,7 +12,7 @@ from workers.fault_points import fault
 from workers.jobs import Lane, Record, Status, split_unit_id
 from workers.outcomes import Outputs
 from workers.settings import Settings
-from workers.store import Store
+from workers.store import IllegalMove, RecordNotFound, Store
 
 logger = structlog.get_logger()
 
@@ -29,7 +30,9 @@ class Reaper:
     Args:
         ring: rings a lane's doorbell so many times.
         sweep: removes staging folders that belong to none of the given nonces.
-        keep_end: writes the end of a record that is given up, with its outputs, to disk.
+        keep_end: whether the disk has the end of a record, with its outputs; writes it if not.
+        ended: how a record has ended as the disk tells it. That stands: Redis may have lost its
+            last second.
         clock: seconds that never go back. Leases are judged by the clock of Redis, but acted
             on only when they stayed expired for a while by this one: after an outage of Redis,
             or a leap of its clock, the workers come first.
@@ -42,11 +45,12 @@ class Reaper:
         *,
         ring: Callable[[Lane, int], None],
         sweep: Callable[[set[str]], object],
-        keep_end: Callable[[Record, Outputs], object],
+        keep_end: Callable[[Record, Outputs], bool],
+        ended: Callable[[Record], Status | None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._ring, self._sweep, self._clock = store, ring, sweep, clock
-        self._keep_end = keep_end
+        self._keep_end, self._ended = keep_end, ended
         self._reap_seconds = settings.reap_seconds
         self.grace_seconds = min(15.0, settings.lease_seconds / 4)
         self._expired_since: dict[tuple[str, str], float] = {}
@@ -64,6 +68,7 @@ class Reaper:
 
     def run_once(self) -> None:
         self._requeue_lost()
+        self._keep_ends()
         for lane in Lane:
             self._ring_if_waiting(lane)
         self._sweep_sometimes()
@@ -86,13 +91,20 @@ class Reaper:
                 self._requeue(unit, nonce)
 
     def _requeue(self, unit: str, nonce: str) -> None:
+        record_id, phase, number = split_unit_id(unit)
+        try:
+            record = self._store.get(record_id)
+        except RecordNotFound:
+            return  # it ended, and was deleted meanwhile
+        ended = self._ended(record)
+        if ended is Status.CANCELLED:
+            with suppress(IllegalMove, RecordNotFound):
+                self._store.cancel(record_id)
         fault("reaper.before_requeue", unit, redis=self._store.redis)
-        status = self._store.requeue(unit, nonce)
+        status = self._store.requeue(unit, nonce, give_up=ended is not Status.SUCCEEDED)
         fault("reaper.after_requeue", unit, redis=self._store.redis)
         if status is None:
             return  # its worker came back, or another reaper was first
-        record_id, phase, number = split_unit_id(unit)
-        record = self._store.get(record_id)
         logger.warning(
             "unit.lost",
             request_id=record.request_id,
@@ -101,8 +113,14 @@ class Reaper:
             unit=number,
             status=status,
         )
-        if status is Status.FAILED:
-            self._keep_end(record, self._store.outputs(record_id))
+
+    def _keep_ends(self) -> None:
+        """What ended in Redis alone ends on disk too, whoever died before it was written."""
+        for record_id in self._store.unkept():
+            with suppress(RecordNotFound):  # deleted meanwhile
+                record = self._store.get(record_id)
+                if self._keep_end(record, self._store.outputs(record_id)):
+                    self._store.mark_kept(record_id)
 
     def _ring_if_waiting(self, lane: Lane) -> None:
         now = self._clock()

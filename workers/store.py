@@ -35,6 +35,8 @@ from workers.turns import Queue, read_queue
 #: Steps of priority, each of up to 30 days: more would lose milliseconds of age in a score.
 MAX_PRIORITY = 100
 MAX_PAGE = 1000
+#: Where the scripts leave the ids of records whose end is still to be written to disk.
+UNKEPT = "ccd:unkept"
 
 # Spelt here, because inside `Store` the word `list` is its method.
 Records = list[Record]
@@ -366,15 +368,17 @@ class Store:
         found = self._run("expired")
         return list(zip(found[::2], found[1::2], strict=True))
 
-    def requeue(self, unit: str, nonce: str) -> Status | None:
+    def requeue(self, unit: str, nonce: str, *, give_up: bool = True) -> Status | None:
         """Takes a unit whose lease has ended from its worker and counts the attempt.
+
+        The record fails with the last attempt, but not if `give_up` is false.
 
         Returns:
             The record's status afterwards, None where the lease is no longer the expired one.
         """
         signs = cast("str | None", self.redis.hget(f"ccd:unit:{unit}", "signs"))
         error = worker_lost(unit, self._max_attempts, Signs.from_json(signs))
-        status = self._run("requeue", unit, nonce, json.dumps(vars(error)))
+        status = self._run("requeue", unit, nonce, json.dumps(vars(error)), int(give_up))
         return Status(status) if status else None
 
     def release(self, worker: str) -> int:
@@ -388,6 +392,14 @@ class Store:
     def waiting(self, lane: Lane) -> int:
         """Units that a claim would find now."""
         return int(self._run("waiting", lane))
+
+    def unkept(self) -> Sequence[str]:
+        """Records that failed or were cancelled, and whose end may not be on disk yet."""
+        return sorted(cast("set[str]", self.redis.smembers(UNKEPT)))
+
+    def mark_kept(self, id: str) -> None:
+        """The end of a record is on disk."""
+        self.redis.srem(UNKEPT, id)
 
     def live_nonces(self) -> set[str]:
         """The nonces of all claims in force."""

@@ -27,7 +27,7 @@ from workers.cams import sweep
 from workers.devices import device_kind
 from workers.files import DataFolder
 from workers.jobs import Lane
-from workers.outcomes import write_failure
+from workers.outcomes import ended, keep_end
 from workers.presence import Presence
 from workers.queue import TASK_NAME, make_celery, ring
 from workers.reaper import Reaper
@@ -74,7 +74,8 @@ def _start_reaper(**_: object) -> None:
         settings,
         ring=partial(ring, celery_app),
         sweep=partial(sweep, folder),
-        keep_end=partial(write_failure, folder),
+        keep_end=partial(keep_end, folder),
+        ended=partial(ended, folder),
     )
     _reaper.start()
 

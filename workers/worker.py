@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -23,13 +23,13 @@ from workers.files import DataFolder, DiskFull, is_disk_full
 from workers.halving import StillOutOfMemory, batch_of, ran_out_of_memory
 from workers.jobs import Claim, JobError, Lane, Record, Status
 from workers.log import recent_lines
-from workers.outcomes import try_write_end, write_success
+from workers.outcomes import Ending, ending_of, try_write_end, write_success
 from workers.outputs import Outputs
 from workers.records import MEASURABLE_SECONDS
 from workers.settings import Settings
 from workers.signs import signs_now
 from workers.stalls import stall_seconds
-from workers.store import Renewal, StaleClaim, Store
+from workers.store import IllegalMove, Renewal, StaleClaim, Store
 
 if TYPE_CHECKING:
     from workers.units import Finished, Workbench
@@ -40,8 +40,10 @@ logger = structlog.get_logger()
 
 #: After this long one doorbell rings for the next and ends, so that no Celery task is endless.
 RING_AGAIN_SECONDS = 3600
-#: How long a unit waits for a Redis that does not answer.
+#: How long a worker waits for a Redis that does not answer.
 REDIS_SECONDS = 600
+#: How long it leaves it alone between two calls.
+RETRY_SECONDS = 1.0
 #: Exit status of a process that lost its claim or stopped making progress.
 EXIT_FENCED, EXIT_STALLED = 70, 71
 
@@ -168,11 +170,16 @@ class Worker:
             if time.monotonic() > ends_at:
                 self.ring(self.lane, 1)
                 return
-            nonce = secrets.token_hex(16)
-            claim = self.store.claim(self.lane, worker=self.name, nonce=nonce, device=self.device)
+            claim = self._claim()
             if claim is None:
                 return
             self.run(claim)
+
+    def _claim(self) -> Claim | None:
+        """Asks with one nonce until it is answered: a claim whose answer was lost is ours."""
+        nonce = secrets.token_hex(16)
+        claim = partial(self.store.claim, self.lane, device=self.device)
+        return self._insist(partial(claim, worker=self.name, nonce=nonce))
 
     def run(self, claim: Claim) -> None:
         """Run one unit to one outcome, and record it."""
@@ -191,6 +198,9 @@ class Worker:
             logger.info("unit.ended", outcome=outcome, seconds=time.monotonic() - started)
 
     def _attempt(self, claim: Claim) -> str:
+        ending = ending_of(self.folder, claim.record)
+        if ending is not None and ending.status is not Status.SUCCEEDED:
+            return self._record(self._ended_before, claim, ending=ending)
         try:
             with (
                 Heartbeat(self.store, claim, self.settings, self.is_draining) as beat,
@@ -259,6 +269,18 @@ class Worker:
             self.ring(lane, count - 1 if lane == self.lane else count)
         return "completed"
 
+    def _ended_before(self, claim: Claim, *, ending: Ending) -> str:
+        """Redis lost its last second, and in it this end, which somebody may have seen."""
+        logger.warning("end.repeated", status=ending.status)
+        if ending.status is Status.FAILED:
+            assert ending.error is not None, "a failure has one"
+            self.store.fail(claim, ending.error)
+        else:
+            with suppress(IllegalMove):  # cancelled meanwhile
+                self.store.cancel(claim.record.id)
+            self.store.stopped(claim)
+        return str(ending.status)
+
     def _halted(self, claim: Claim, *, cancelled: bool) -> str:
         if cancelled:
             self.store.stopped(claim)
@@ -298,7 +320,7 @@ class Worker:
             except RedisError:
                 if time.monotonic() > gives_up_at or self.is_draining():
                     raise
-                wait(1)
+                wait(RETRY_SECONDS)
 
     def _ask(self, call: Callable[[], T]) -> T:
         """The same for a unit at work: a Redis that stays away ends it, and is no failure of it."""

@@ -15,6 +15,7 @@ import time
 from contextlib import suppress
 from ctypes import CDLL
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from app.children import PR_SET_PDEATHSIG
@@ -24,7 +25,7 @@ from tests.serving import ROOT
 from workers import fault_points, log
 from workers.files import DataFolder
 from workers.jobs import Kind, Lane, Phase, Status
-from workers.outcomes import write_failure, write_request
+from workers.outcomes import ended, keep_end, write_request
 from workers.reaper import Reaper
 from workers.settings import Settings
 from workers.stats import read_stats
@@ -183,7 +184,8 @@ class World:
             self.settings,
             ring=lambda *_: None,
             sweep=self.folder.sweep,
-            keep_end=lambda record, outputs: write_failure(self.folder, record, outputs),
+            keep_end=partial(keep_end, self.folder),
+            ended=partial(ended, self.folder),
         )
         self.reaper.grace_seconds = 0.05
         self.hands = []

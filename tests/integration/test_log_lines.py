@@ -155,7 +155,7 @@ def test_a_lost_unit_is_logged_with_its_names(store, lines):
         Settings(),
         ring=lambda *_: None,
         sweep=lambda _: None,
-        keep_end=lambda *_: None,
+        keep_end=lambda *_: True,
         clock=lambda: now[0],
     )
 

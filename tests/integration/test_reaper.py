@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from workers.files import DataFolder
 from workers.jobs import Kind, Lane, Phase, Status
-from workers.outcomes import write_failure
+from workers.outcomes import keep_end
 from workers.reaper import MAX_RINGS, RING_PAUSE_SECONDS, SWEEP_SECONDS, Reaper
 from workers.settings import Settings
 from workers.store import Renewal, Store
@@ -42,6 +42,7 @@ class Heard:
 
     def keep_end(self, record, outputs):
         self.ends.append((record, outputs))
+        return True
 
     @property
     def hands(self):
@@ -159,8 +160,7 @@ def test_a_full_disk_keeps_the_reaper_from_nothing(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     store = Store(redis_client, max_attempts=1)
-    keep_end = partial(write_failure, DataFolder(tmp_path))
-    hands = {**heard.hands, "keep_end": keep_end}
+    hands = {**heard.hands, "keep_end": partial(keep_end, DataFolder(tmp_path))}
     reaper = Reaper(store, Settings(lease_seconds=60), **hands, clock=clock)
     for number in (1, 2, 3):
         submit(store, id=f"job_{number}")
@@ -262,3 +262,95 @@ def test_the_thread_survives_errors_and_ends_when_it_is_told(redis_client, heard
     ]
     began = set(threading.enumerate()) - before
     assert not any(thread.name == "reaper" for thread in began)
+
+
+# ---------------------------------------------------------------------- ends on disk
+
+
+def lose(reaper, clock):
+    """Two looks, as far apart as a lease is left alone."""
+    reaper.run_once()
+    clock.now += reaper.grace_seconds
+    reaper.run_once()
+
+
+@pytest.fixture
+def reaper_of(redis_client, clock, heard):
+    """A store that allows one attempt, and a reaper to which the disk tells of an end."""
+
+    def make(ended):
+        store = Store(redis_client, max_attempts=1, backoff_seconds=(0,))
+        hands = {**heard.hands, "ended": lambda _: ended}
+        return store, Reaper(store, Settings(lease_seconds=60), **hands, clock=clock)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("ended", "status"),
+    [
+        (None, Status.FAILED),
+        (Status.FAILED, Status.FAILED),
+        (Status.CANCELLED, Status.CANCELLED),
+        (Status.SUCCEEDED, Status.RUNNING),
+    ],
+)
+def test_a_lost_unit_leads_to_no_other_end_than_the_disk_has(reaper_of, clock, ended, status):
+    store, reaper = reaper_of(ended)
+    submit(store)
+    claim(store)
+    store.release("w")
+
+    lose(reaper, clock)
+
+    assert store.get("job_1").status is status
+    assert store.live_nonces() == set()
+    if status is Status.RUNNING:  # Redis forgot that it had succeeded: the next worker repeats it
+        store.complete(claim(store), output="x", done=1)
+        assert store.get("job_1").status is Status.SUCCEEDED
+
+
+def test_an_end_that_nobody_wrote_is_written_until_the_disk_has_it(store, reaper, heard):
+    answers = iter([False, True])
+    reaper._keep_end = lambda *told: heard.keep_end(*told) and next(answers)
+    submit(store)
+    store.cancel("job_1")  # and the API dies here
+    for _ in range(4):
+        reaper.run_once()
+
+    assert [record.status for record, _ in heard.ends] == [Status.CANCELLED] * 2
+    assert store.unkept() == []
+
+
+def test_what_succeeded_is_on_disk_already(store, reaper, heard):
+    submit(store)
+    store.complete(claim(store), output="x", done=1)
+    reaper.run_once()
+
+    assert heard.ends == []
+
+
+def test_a_record_that_is_deleted_meanwhile_disturbs_no_other(store, reaper, clock, heard):
+    for number in (1, 2):
+        submit(store, id=f"job_{number}")
+        claim(store)
+    store.release("w")
+    reaper.run_once()
+    clock.now += reaper.grace_seconds
+
+    class Quick(Store):
+        """Somebody is quicker than the reaper, who has looked already."""
+
+        def get(self, id):
+            if id == "job_1" and self.redis.exists("ccd:record:job_1"):
+                self.cancel(id)
+                self.requeue("job_1/embed/000000", dict(self.expired())["job_1/embed/000000"])
+                self.delete(id)
+            return super().get(id)
+
+    reaper._store = Quick(store.redis)
+    reaper.run_once()
+
+    assert store.get("job_2").status is Status.RUNNING
+    assert store.live_nonces() == set()
+    assert store.unkept() == []

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import httpx
 import pytest
@@ -13,7 +14,7 @@ from demo.world import CLASSES, write_world
 from tests.store_calls import claim, worker_of
 from workers.files import DataFolder
 from workers.jobs import JobError, Kind, Lane, Phase, Status, from_rfc3339, made_ms, new_id, rfc3339
-from workers.outcomes import REQUEST, RESULT, write_end, write_failure, write_request
+from workers.outcomes import REQUEST, RESULT, keep_end, write_end, write_request
 from workers.reaper import Reaper
 from workers.recovery import recover
 from workers.settings import Settings
@@ -278,7 +279,7 @@ def test_one_that_lost_its_worker_too_often_does_not_come_back_to_life(
         settings,
         ring=lambda *_: None,
         sweep=lambda _: None,
-        keep_end=lambda record, outputs: write_failure(folder, record, outputs),
+        keep_end=partial(keep_end, folder),
         clock=lambda: float(clock()),
     )
     reaper.run_once()

@@ -4,12 +4,17 @@ local lane, worker, nonce, device = unpack(ARGV, 2, 5)
 -- Records that a worker looks past because it cannot run them: in one queue, and in all.
 local MOST_PASSED, MOST_PASSED_IN_ALL = 100, 1000
 
-local function wake_delayed()
-  local due = redis.call('ZRANGEBYSCORE', delayed_key(lane), '-inf', NOW, 'LIMIT', 0, 100)
+local function wake(from, to)
+  local due = redis.call('ZRANGEBYSCORE', delayed_key(lane), from, to, 'LIMIT', 0, 100)
   for _, unit in ipairs(due) do
     redis.call('ZREM', delayed_key(lane), unit)
     enqueue(unit, redis.call('HGET', unit_key(unit), 'record'), lane)
   end
+end
+
+local function wake_delayed()
+  wake('-inf', NOW)
+  wake('(' .. LAST_DUE, '+inf')
 end
 
 -- A worker runs the versions of the method that it knows, and what was begun on its kind of device.
@@ -78,6 +83,6 @@ if not unit then
   if not unit then return false end
   take(unit)
 end
-redis.call('ZADD', LEASES, NOW + SETTINGS.lease_ms, unit)
+hold(unit)
 local held = redis.call('HMGET', unit_key(unit), 'record', 'attempts')
 return {unit, held[2] + 1, redis.call('HGETALL', record_key(held[1]))}

@@ -28,6 +28,19 @@ local function open_phase(id, index)
   end
 end
 
+-- Lets a claim hold for a lease from now on.
+local function hold(unit)
+  redis.call('ZADD', LEASES, NOW + SETTINGS.lease_ms, unit)
+  redis.call('HSET', unit_key(unit), 'heard_ms', NOW)
+end
+
+-- Whether a lease has ended. So has one that was renewed later than now: the clock went back, and a
+-- worker that lives renews it soon.
+local function has_ended(unit)
+  local heard_ms = redis.call('HGET', unit_key(unit), 'heard_ms')
+  return tonumber(redis.call('ZSCORE', LEASES, unit)) <= NOW or tonumber(heard_ms or 0) > NOW
+end
+
 -- Takes the claim off a unit: its nonce is refused from here on.
 local function unclaim(unit)
   local held = redis.call('HMGET', unit_key(unit), 'nonce', 'lane')
@@ -86,6 +99,8 @@ local function finish(id, to, err)
   local needed = read(id, 'waits_for')
   if needed then redis.call('SREM', users_key(needed), id) end
   local kept = read(id, 'keep_ms')
+  -- A success is on disk before it is told; of passing work the disk knows nothing.
+  if to ~= 'succeeded' and not kept then redis.call('SADD', UNKEPT, id) end
   if kept then
     unlist(id)
     redis.call('PEXPIRE', record_key(id), kept)

@@ -6,6 +6,7 @@ if not status then return false end
 local users = redis.call('SMEMBERS', users_key(id))
 if #users == 0 and is_final(status) then
   unlist(id)
+  redis.call('SREM', UNKEPT, id)
   redis.call('DEL', record_key(id), outputs_key(id))
 end
 table.insert(users, 1, status)

@@ -7,9 +7,12 @@
 local SETTINGS = cjson.decode(ARGV[1])
 local CLOCK = redis.call('TIME')
 local NOW = CLOCK[1] * 1000 + math.floor(CLOCK[2] / 1000)
+-- Beyond this no unit is delayed, unless the clock went back.
+local LAST_DUE = NOW + math.max(unpack(SETTINGS.backoff_ms))
 local LEASES = 'ccd:leases' -- unit -> end of its lease
 local NONCES = 'ccd:nonces' -- nonce in force -> unit
 local STATS = 'ccd:stats' -- name|label|label -> a sum that only grows, see workers/stats.py
+local UNKEPT = 'ccd:unkept' -- records whose end is still to be written to disk
 local RINGS = {} -- lane -> doorbells wanted, filled where units open
 
 local function record_key(id) return 'ccd:record:' .. id end
@@ -72,4 +75,3 @@ local function owner(unit, nonce)
   if held[1] == nonce then return held[2] end
   return nil
 end
-

@@ -2,7 +2,7 @@
 local unit, nonce, done, total, note, signs = unpack(ARGV, 2, 7)
 local id = owner(unit, nonce)
 if not id then return 'fenced' end
-redis.call('ZADD', LEASES, NOW + SETTINGS.lease_ms, unit)
+hold(unit)
 redis.call('HSET', unit_key(unit), 'done', done, 'total', total)
 if signs ~= '' then redis.call('HSET', unit_key(unit), 'signs', signs) end
 if note ~= '' then write(id, 'note', note) end

@@ -1,14 +1,15 @@
--- ARGV: unit nonce error. Takes a unit from a worker whose lease ended: counts the attempt, then
--- waits or, at the last one, fails the record. Its status afterwards; false: nothing to do.
-local unit, nonce, err = unpack(ARGV, 2, 4)
+-- ARGV: unit nonce error give_up. Takes a unit from a worker whose lease ended: counts the attempt,
+-- then waits or, at the last one and if `give_up` is '1', fails the record. Its status afterwards;
+-- false: nothing to do.
+local unit, nonce, err, give_up = unpack(ARGV, 2, 5)
 local id = owner(unit, nonce)
-if not id or tonumber(redis.call('ZSCORE', LEASES, unit)) > NOW then return false end
+if not id or not has_ended(unit) then return false end
 local attempts = redis.call('HINCRBY', unit_key(unit), 'attempts', 1)
 local status = read(id, 'status')
 count_attempt(unit, 'lost')
 if status == 'cancelling' then
   close_unit(unit, id)
-elseif attempts >= SETTINGS.max_attempts then
+elseif attempts >= SETTINGS.max_attempts and give_up == '1' then
   finish(id, 'failed', err)
   return 'failed'
 else
