@@ -1,15 +1,23 @@
-"""A real `ccd serve` in a process of its own, for tests."""
+"""The service for tests: a whole `ccd serve` as a process, or its API in a thread of this one."""
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 import time
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit
 
+import httpx
 import psutil
+import uvicorn
+
+from app.main import create_app
+from workers.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -104,3 +112,29 @@ class Serve:
             self.process.kill()
             survivors(family)
         self.process.wait()
+
+
+class RunningServer:
+    """uvicorn in a thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        config = uvicorn.Config(
+            create_app(settings), log_config=None, access_log=False, timeout_graceful_shutdown=2
+        )
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(
+            target=self.server.run, kwargs={"sockets": [self.listener]}, daemon=True
+        )
+
+    def __enter__(self) -> Self:
+        self.thread.start()
+        # A request waits in the listener's backlog until the server takes it.
+        httpx.get(f"{self.url}/livez", timeout=20).raise_for_status()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.should_exit = True
+        self.thread.join(20)
+        self.listener.close()

@@ -99,10 +99,10 @@ def new_world(golden, redis_url, tmp_path):
     """To make a world with settings of one's own, and the work before a phase done already."""
     worlds = []
 
-    def make(*, before="check", **settings):
+    def make(*, before="check", at=redis_url, **settings):
         data = tmp_path / f"data-{len(worlds)}"
         golden.copy(data, before)
-        worlds.append(World(redis_url, data, golden.scenes, **settings))
+        worlds.append(World(at, data, golden.scenes, **settings))
         return worlds[-1]
 
     yield make

@@ -18,6 +18,10 @@ WORKER = "tests/integration/test_worker.py::"
 HELD = "tests/faults/test_held_workers.py::"
 KILLED = "tests/faults/test_killed_phases.py::"
 ORDER = "tests/faults/test_order_of_writes.py::"
+SCHEDULES = "tests/faults/test_schedules.py::"
+ANSWERS = "tests/faults/test_lost_answers.py::"
+DISK = "tests/faults/test_disk.py::"
+REAPER = "tests/integration/test_reaper.py::"
 PUBLISHING = "tests/faults/test_publishing.py::"
 #: A folder comes into sight.
 RENAMED = """\
@@ -49,13 +53,14 @@ BUGS = (
         "if held[1] then return held[2] end",
         (
             f"{CLAIMS}test_a_claim_that_has_ended_can_write_nothing",
+            f"{SCHEDULES}test_fifty_schedules_break_no_invariant",
             f"{HELD}test_a_worker_that_comes_back_while_another_has_its_unit_ends_itself",
         ),
     ),
     Bug(
         "the lease is not looked at",
         "workers/scripts/requeue.lua",
-        "if not id or tonumber(redis.call('ZSCORE', LEASES, unit)) > NOW then return false end",
+        "if not id or not has_ended(unit) then return false end",
         "if not id then return false end",
         (f"{CLAIMS}test_a_lease_that_runs_is_not_taken",),
     ),
@@ -122,7 +127,7 @@ BUGS = (
     Bug(
         "a lost attempt is not counted",
         "workers/scripts/requeue.lua",
-        "elseif attempts >= SETTINGS.max_attempts then",
+        "elseif attempts >= SETTINGS.max_attempts and give_up == '1' then",
         "elseif false then",
         (f"{CLAIMS}test_a_lost_unit_is_tried_three_times_then_its_record_fails",),
     ),
@@ -146,6 +151,39 @@ BUGS = (
         "        if self.is_cancelled or self._is_draining():\n",
         "        if self._is_draining():\n",
         (f"{WORKER}test_a_cancelled_job_stops_within_a_batch_and_publishes_nothing_more",),
+    ),
+    Bug(
+        "an end is forgotten when the API dies before it is on disk",
+        "workers/scripts/course.lua",
+        "  if to ~= 'succeeded' and not kept then redis.call('SADD', UNKEPT, id) end\n",
+        "",
+        (
+            f"{REAPER}test_an_end_that_nobody_wrote_is_written_until_the_disk_has_it",
+            f"{SCHEDULES}test_fifty_schedules_break_no_invariant",
+        ),
+    ),
+    Bug(
+        "an end that Redis forgot does not stand",
+        "workers/worker.py",
+        "if ending is not None and ending.status is not Status.SUCCEEDED:",
+        "if ending is None:",
+        (f"{ANSWERS}test_an_end_that_redis_forgot_stands",),
+    ),
+    Bug(
+        "a claim whose answer is lost is asked for anew",
+        "workers/worker.py",
+        "return self._insist(partial(claim, worker=self.name, nonce=nonce))",
+        "return self._insist(\n"
+        "            lambda: claim(worker=self.name, nonce=secrets.token_hex(16))\n"
+        "        )",
+        (f"{ANSWERS}test_a_unit_is_done_once_all_the_same",),
+    ),
+    Bug(
+        "the outputs of others are read unseen",
+        "workers/units.py",
+        "        if not self.folder.is_complete(path):\n            logger",
+        "        if not path.exists():\n            logger",
+        (f"{DISK}test_with_everything_damaged_a_job_begins_anew",),
     ),
 )
 

@@ -1,24 +1,20 @@
 """The API as a real server on a port of its own, and a hand that does the workers' part."""
 
 import json
-import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-import uvicorn
 from safetensors.torch import save_file
 
-from app.main import create_app
 from models.headers import HEADER, onnx_metadata
 from tests.cards import card_of
-from tests.serving import wait_until
+from tests.serving import RunningServer, wait_until
 from workers.files import MANIFEST, SKIPPED, DataFolder, write_json
 from workers.jobs import Lane, Phase
 from workers.settings import Settings
@@ -43,32 +39,6 @@ def student_header() -> dict[str, Any]:
         "threshold_basis": "pseudo_f1",
         "thresholds_version": 1,
     }
-
-
-class RunningServer:
-    """uvicorn in a thread."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
-        config = uvicorn.Config(
-            create_app(settings), log_config=None, access_log=False, timeout_graceful_shutdown=2
-        )
-        self.server = uvicorn.Server(config)
-        self.thread = threading.Thread(
-            target=self.server.run, kwargs={"sockets": [self.listener]}, daemon=True
-        )
-
-    def __enter__(self) -> Self:
-        self.thread.start()
-        # A request waits in the listener's backlog until the server takes it.
-        httpx.get(f"{self.url}/livez", timeout=20).raise_for_status()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.should_exit = True
-        self.thread.join(20)
-        self.listener.close()
 
 
 class Api(httpx.Client):
