@@ -34,7 +34,7 @@ SHARD = 1000
 #: as `workers.phases` weighs them.
 RATE = 100.0
 COSTS = {"localize": 1 + CONFIG.classes_per_image, "warm_up": 3.0, "train": 6.0, "debias": 0.05}
-LEASE, RENEW, REAP, REPLACED = 60.0, 20.0, 5.0, 30.0
+LEASE, RENEW, REAP, REPLACED = 60.0, 30.0, 5.0, 30.0
 #: Seconds that a unit takes at least.
 LEAST = 0.5
 #: How a worker that fails does so, and how often: gone, hung, asked to drain.
@@ -278,7 +278,8 @@ class Simulation:
 
     def _renew(self, claim: Claim, beat: int) -> None:
         self.store.renew(claim, done=round(beat * RENEW * RATE))
-        self.registry.announce(_standing(claim))
+        if beat == 1:
+            self.registry.announce(replace(IDLE, name=claim.worker, unit=claim.unit_id))
 
     def _complete(self, claim: Claim) -> None:
         images = self._images_of(claim)
@@ -311,10 +312,6 @@ class Simulation:
             self.store.give_back(claim)
         except StaleClaim:
             self.found.refused += 1
-
-
-def _standing(claim: Claim) -> Standing:
-    return replace(IDLE, name=claim.worker, lane=claim.lane, unit=claim.unit_id)
 
 
 #: What a worker says of itself.

@@ -7,6 +7,7 @@ be of one size, their mean.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 
@@ -25,12 +26,12 @@ class Turn:
     #: Images of all its records that are not in hand or done.
     left: int
 
-    @property
+    @cached_property
     def started(self) -> int:
         """Images of records that were started: they come before all others of the submitter."""
         return max(0, self.left - self.asked)
 
-    @property
+    @cached_property
     def size(self) -> float:
         """Mean images of a record that could be started; its first unit is at least one."""
         return max(1.0, self.asked / self.pending) if self.pending else 1.0

@@ -8,7 +8,7 @@ local function wake(from, to)
   local due = redis.call('ZRANGEBYSCORE', delayed_key(lane), from, to, 'LIMIT', 0, 100)
   for _, unit in ipairs(due) do
     redis.call('ZREM', delayed_key(lane), unit)
-    enqueue(unit, redis.call('HGET', unit_key(unit), 'record'), lane)
+    requeue(unit, redis.call('HGET', unit_key(unit), 'record'), lane)
   end
 end
 

@@ -12,7 +12,7 @@ local function open_unit(id, phase, index)
   local is_told = type(phase.items) == 'number'
   local images = is_told and math.max(1, math.ceil(phase.items / phase.units)) or 1
   redis.call('HSET', unit_key(unit), 'record', id, 'index', index, 'lane', phase.lane,
-    'images', images, 'attempts', 0, 'done', 0, 'total', 0)
+    'images', images, 'attempts', 0, 'done', 0, 'total', 0, 'state', 'queued')
   redis.call('SADD', open_key(id), unit)
   enqueue(unit, id, phase.lane)
   RINGS[phase.lane] = (RINGS[phase.lane] or 0) + 1
@@ -41,19 +41,26 @@ local function has_ended(unit)
   return tonumber(redis.call('ZSCORE', LEASES, unit)) <= NOW or tonumber(heard_ms or 0) > NOW
 end
 
--- Takes the claim off a unit: its nonce is refused from here on.
+-- Ends the claim on a unit, if there is one: its nonce is refused from here on. Its lane.
+local function let_go(unit)
+  local nonce, lane = unpack(redis.call('HMGET', unit_key(unit), 'nonce', 'lane'))
+  if nonce then
+    redis.call('HDEL', NONCES, nonce)
+    redis.call('SREM', held_key(lane), unit)
+    redis.call('ZREM', LEASES, unit)
+  end
+  return lane
+end
+
+-- Takes the claim off a unit that is to be claimed again.
 local function unclaim(unit)
-  local held = redis.call('HMGET', unit_key(unit), 'nonce', 'lane')
-  if held[1] then redis.call('HDEL', NONCES, held[1]) end
-  redis.call('SREM', held_key(held[2]), unit)
-  redis.call('ZREM', LEASES, unit)
+  let_go(unit)
   redis.call('HDEL', unit_key(unit), 'nonce', 'worker')
   redis.call('HSET', unit_key(unit), 'done', 0)
 end
 
 local function close_unit(unit, id)
-  local lane = redis.call('HGET', unit_key(unit), 'lane')
-  unclaim(unit)
+  local lane = let_go(unit)
   dequeue(unit, id, lane)
   redis.call('ZREM', delayed_key(lane), unit)
   redis.call('SREM', open_key(id), unit)

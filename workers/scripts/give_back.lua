@@ -9,7 +9,7 @@ else
   count_attempt(unit, 'given_back')
   unclaim(unit)
   redis.call('SMOVE', running_key(id), open_key(id), unit)
-  enqueue(unit, id, redis.call('HGET', unit_key(unit), 'lane'))
+  requeue(unit, id, redis.call('HGET', unit_key(unit), 'lane'))
 end
 measure(id)
 touch(id)

@@ -17,7 +17,18 @@ end
 local function asked_key(lane) return 'ccd:asked:' .. lane end -- submitter -> images of those
 local function left_key(lane) return 'ccd:left:' .. lane end -- submitter -> images not yet charged
 
-local function submitter_of(id) return read(id, 'submitter') or 'default' end
+-- What never changes of a record is read once in a script: a phase may open thousands of units.
+local RANKS = {}
+
+local function rank_of(id)
+  if not RANKS[id] then
+    local fields = redis.call('HMGET', record_key(id), 'score', 'submitter')
+    RANKS[id] = {score = fields[1], submitter = fields[2] or 'default'}
+  end
+  return RANKS[id]
+end
+
+local function submitter_of(id) return rank_of(id).submitter end
 local function weight_of(submitter) return SETTINGS.shares[submitter] or 1 end
 local function exact(number) return string.format('%.17g', number) end
 
@@ -66,17 +77,21 @@ local function begin_anew(lane)
   end
 end
 
--- A unit waits for its submitter's turn; one that had it, and came back, for nobody.
+-- A new unit waits for its submitter's turn.
 local function enqueue(unit, id, lane)
-  local score = read(id, 'score')
-  if redis.call('HEXISTS', unit_key(unit), 'paid') == 1 then
-    redis.call('ZADD', returned_key(lane), score, unit)
-  else
-    local submitter = submitter_of(id)
-    redis.call('ZADD', queue_key(lane, submitter), score, unit)
-    redis.call('ZADD', turns_key(lane), 'NX', exact(tag_of(lane, submitter)), submitter)
-    redis.call('ZREM', rested_key(lane), submitter)
+  local rank = rank_of(id)
+  local key = queue_key(lane, rank.submitter)
+  redis.call('ZADD', key, rank.score, unit)
+  redis.call('ZADD', waiting_key(lane), NOW, unit)
+  if redis.call('ZCARD', key) == 1 then
+    redis.call('ZADD', turns_key(lane), exact(tag_of(lane, rank.submitter)), rank.submitter)
+    redis.call('ZREM', rested_key(lane), rank.submitter)
   end
+end
+
+-- One that comes back had its turn.
+local function requeue(unit, id, lane)
+  redis.call('ZADD', returned_key(lane), rank_of(id).score, unit)
   redis.call('ZADD', waiting_key(lane), NOW, unit)
   redis.call('HSET', unit_key(unit), 'state', 'queued')
 end
@@ -108,7 +123,7 @@ local function line_up(id)
   local needed = read(id, 'waits_for')
   local images = number(id, 'passes') * (needed and number(needed, 'done') or 0)
   write(id, 'left', images)
-  redis.call('ZADD', pending_key(lane, submitter), read(id, 'score'), id)
+  redis.call('ZADD', pending_key(lane, submitter), rank_of(id).score, id)
   tell(asked_key(lane), submitter, images)
   tell(left_key(lane), submitter, images)
 end
