@@ -1,6 +1,7 @@
 """Environment variables `CCD_*` -> Settings, read once and passed in."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -11,6 +12,7 @@ from workers.fault_points import Fault, read_faults
 
 #: What may name a submitter: it is a part of keys in Redis.
 SUBMITTER_PATTERN = r"^[A-Za-z0-9._@-]{1,64}$"
+MIN_WEIGHT, MAX_WEIGHT = 0.001, 1000
 #: What redis-py understands; workers/queue.py translates it for Celery.
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
@@ -29,24 +31,26 @@ def _read_faults(value: object) -> object:
 
 
 def _split_shares(value: object) -> object:
-    """`ann=2,bob=0.5` -> {"ann": "2", "bob": "0.5"}."""
+    """`ann=2,bob=0.5` -> {"ann": 2, "bob": 0.5}."""
     if not isinstance(value, str):
         return value
-    shares: dict[str, str] = {}
+    shares: dict[str, float] = {}
     for part in filter(None, (part.strip() for part in value.split(","))):
         name, mark, weight = (text.strip() for text in part.rpartition("="))
         if not mark:
             raise ValueError(f"{part!r} must be name=weight, for example ann=2")
         if name in shares:
             raise ValueError(f"{name} is given twice")
-        shares[name] = weight
+        try:
+            shares[name] = float(weight)
+        except ValueError:
+            raise ValueError(f"the weight of {name} must be a number, is {weight!r}") from None
     return shares
 
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Wait = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Submitter = Annotated[str, Field(pattern=SUBMITTER_PATTERN)]
-Weight = Annotated[float, Field(ge=0.001, le=1000, allow_inf_nan=False)]
+Shares = Annotated[dict[str, float], NoDecode, BeforeValidator(_split_shares)]
 
 
 class Settings(BaseSettings):
@@ -82,7 +86,7 @@ class Settings(BaseSettings):
 
     #: Shares of the workers by submitter, as in `ann=2,bob=0.5`; 1 for those not named. The same
     #: for every process of the service.
-    shares: Annotated[dict[Submitter, Weight], NoDecode, BeforeValidator(_split_shares)] = {}
+    shares: Shares = {}
     #: How long a job waits until it goes before jobs of the next priority that come then, in
     #: seconds. At most 30 days.
     ageing_seconds: Annotated[float, Field(gt=0, le=30 * 24 * 3600)] = 24 * 3600
@@ -137,6 +141,20 @@ class Settings(BaseSettings):
         if url is not None and not url.startswith(REDIS_SCHEMES):
             raise ValueError(f"must start with {', '.join(REDIS_SCHEMES)}")
         return url
+
+    @field_validator("shares")
+    @classmethod
+    def _check_shares(cls, shares: dict[str, float]) -> dict[str, float]:
+        for name, weight in shares.items():
+            if not re.fullmatch(SUBMITTER_PATTERN, name):
+                raise ValueError(
+                    f"{name!r} names no submitter: 1 to 64 letters, digits, '.', '_', '-', '@'"
+                )
+            if not MIN_WEIGHT <= weight <= MAX_WEIGHT:
+                raise ValueError(
+                    f"the weight of {name} must lie in [{MIN_WEIGHT}, {MAX_WEIGHT}], is {weight:g}"
+                )
+        return shares
 
     @field_validator("allowed_roots")
     @classmethod

@@ -22,6 +22,7 @@ SCHEDULES = "tests/faults/test_schedules.py::"
 ANSWERS = "tests/faults/test_lost_answers.py::"
 DISK = "tests/faults/test_disk.py::"
 REAPER = "tests/integration/test_reaper.py::"
+SHARES = "tests/integration/test_shares.py::"
 PUBLISHING = "tests/faults/test_publishing.py::"
 #: A folder comes into sight.
 RENAMED = """\
@@ -184,6 +185,20 @@ BUGS = (
         "        if not self.folder.is_complete(path):\n            logger",
         "        if not path.exists():\n            logger",
         (f"{DISK}test_with_everything_damaged_a_job_begins_anew",),
+    ),
+    Bug(
+        "a unit that comes back is charged again",
+        "workers/scripts/shares.lua",
+        "  if paid[1] then return end\n",
+        "",
+        (f"{SHARES}test_a_unit_that_comes_back_goes_first_and_is_charged_once",),
+    ),
+    Bug(
+        "who comes late is served until it has had as much as all before",
+        "workers/scripts/shares.lua",
+        "    redis.call('SET', virtual_key(lane), first[2])\n",
+        "",
+        (f"{SHARES}test_who_was_away_has_neither_credit_nor_debt",),
     ),
 )
 

@@ -115,13 +115,14 @@ def test_shares_are_weights_by_name(monkeypatch):
     ("shares", "reason"),
     [
         ("ann", "'ann' must be name=weight"),
-        ("=2", "should match pattern"),
+        ("=2", "'' names no submitter: 1 to 64 letters"),
         ("ann=2,ann=3", "ann is given twice"),
-        ("ann=many", "unable to parse string as a number"),
-        ("ann=0", "greater than or equal to 0.001"),
-        ("ann=-1", "greater than or equal to 0.001"),
-        ("ann=inf", "finite number"),
-        ("an n=1", "should match pattern"),
+        ("ann=many", "the weight of ann must be a number, is 'many'"),
+        ("ann=0", "the weight of ann must lie in [0.001, 1000], is 0"),
+        ("ann=-1", "the weight of ann must lie in [0.001, 1000], is -1"),
+        ("ann=inf", "the weight of ann must lie in [0.001, 1000], is inf"),
+        ("ann=nan", "the weight of ann must lie in [0.001, 1000], is nan"),
+        ("bob=1,an n=1", "'an n' names no submitter"),
     ],
 )
 def test_shares_that_are_none_are_refused_with_the_reason(monkeypatch, shares, reason):
