@@ -19,7 +19,7 @@ import structlog
 from app.children import stop_child
 from app.valkey import start_valkey, valkey_url
 from benchmarks.simulation import Simulation, World
-from workers.jobs import Kind, Record, from_rfc3339
+from workers.jobs import Kind, Lane, Record, from_rfc3339
 from workers.settings import Settings
 from workers.store import connect
 
@@ -94,9 +94,17 @@ def outcome(simulation: Simulation, records: Sequence[Record], seconds: float) -
         ("jobs cancelled on the way", f"{ends['cancelled']:,}", ""),
         ("jobs failed: one unit lost three workers", f"{ends['failed']:,}", ""),
         ("jobs lost: in no final state", f"{lost:,}", "0"),
-        ("workers gone, hung, drained with a unit in hand", _counts(found.failures), ""),
+        (
+            "workers gone, hung, drained with a unit in hand",
+            ", ".join(f"{found.failures[how]:,}" for how in ("gone", "hung", "drained")),
+            "",
+        ),
         ("writes of workers that had lost their unit, refused", f"{found.refused:,}", ""),
-        ("units claimed, lanes method and io", _counts(found.claims), ""),
+        (
+            "units claimed, lanes method and io",
+            f"{found.claims[Lane.METHOD]:,}, {found.claims[Lane.IO]:,}",
+            "",
+        ),
         ("Redis with all jobs queued", megabytes(found.queued_bytes), megabytes(MAX_REDIS_BYTES)),
         ("Redis at most", megabytes(found.most_bytes), ""),
         ("simulated time", f"{found.seconds / 3600:.1f} h", ""),
@@ -107,10 +115,6 @@ def outcome(simulation: Simulation, records: Sequence[Record], seconds: float) -
 def megabytes(size: int) -> str:
     """In units of 10^6 bytes."""
     return f"{size / 1e6:.0f} MB"
-
-
-def _counts(counter: Mapping[str, int]) -> str:
-    return ", ".join(f"{counter[name]:,}" for name in counter)
 
 
 def shares(simulation: Simulation, records: Sequence[Record]) -> Rows:
