@@ -99,6 +99,7 @@ def test_a_drained_worker_ends_by_itself_and_no_attempt_is_counted(new_world, go
     assert result_of(world).differences(golden.result) == []
 
 
+@pytest.mark.long
 def test_a_worker_that_hangs_ends_itself_and_the_next_one_goes_on(world, golden):
     world.submit()
     hand = world.hand("unit.batch@/train/:2=hang", stall_seconds=8)
@@ -136,7 +137,8 @@ def test_memory_that_a_limit_refuses_once_is_made_do_with(new_world, phase):
     assert hand.ends == []
 
 
-@pytest.mark.parametrize("phase", [pytest.param("embed", marks=pytest.mark.long), "train"])
+@pytest.mark.long
+@pytest.mark.parametrize("phase", ["embed", "train"])
 def test_memory_that_a_limit_refuses_again_fails_the_job_by_name(new_world, phase):
     world = new_world(before=phase)
     world.submit()

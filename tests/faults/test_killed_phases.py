@@ -29,7 +29,7 @@ def long_but_for(*short, phases=PHASES):
     ]
 
 
-@pytest.mark.parametrize("phase", long_but_for("localize", "train"))
+@pytest.mark.parametrize("phase", long_but_for("train"))
 def test_a_kill_in_a_phase_costs_its_unit_and_no_byte(new_world, golden, phase):
     world = new_world(before=phase)
     world.submit()

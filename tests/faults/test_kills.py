@@ -71,7 +71,8 @@ def assert_same_labels(jobs, job_id, golden):
     assert [stage for stage in STAGES if labels[stage] != golden[stage]] == []
 
 
-@pytest.mark.parametrize("phase", IN_TRAINING_AND_LONG)
+@pytest.mark.long
+@pytest.mark.parametrize("phase", ["embed", "localize", "train"])
 def test_a_worker_child_killed_in_a_phase_changes_no_label(jobs, golden, job_id, phase):
     jobs.wait_for(job_id, phase)
     child = jobs.worker_child()
@@ -91,6 +92,7 @@ def test_a_worker_killed_in_a_phase_changes_no_label(jobs, golden, job_id, phase
     assert not survivors([child])
 
 
+@pytest.mark.long
 def test_valkey_killed_in_training_changes_no_label(jobs, golden, job_id):
     jobs.wait_for(job_id, "train")
     psutil.Process(jobs.serve.pid("valkey")).kill()
@@ -105,6 +107,7 @@ def test_the_api_killed_in_a_job_changes_no_label(jobs, golden, job_id):
     assert_same_labels(jobs, job_id, golden)
 
 
+@pytest.mark.long
 def test_fifty_doorbells_give_one_result(jobs, golden, job_id):
     url = jobs.worker().environ()["CCD_REDIS_URL"]
     ring(make_celery(Settings(redis_url=url)), Lane.METHOD, 50)

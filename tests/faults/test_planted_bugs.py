@@ -76,6 +76,13 @@ BUGS = (
         ),
     ),
     Bug(
+        "who has lost the last unit writes how the job ended",
+        "workers/worker.py",
+        "if not is_last or self.store.renew(claim, done=finished.done) is Renewal.FENCED:",
+        "if not is_last:",
+        (f"{STALLS}test_only_who_still_has_the_last_unit_writes_how_the_job_ended",),
+    ),
+    Bug(
         "a folder is renamed before it is durable",
         "workers/files.py",
         "            seal(staging, final.name, about)\n"
