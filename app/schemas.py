@@ -240,10 +240,11 @@ class QueuePlace(Reply):
         description="1 is next, if nothing else comes; null while it waits for its dataset."
     )
     estimated_start_at: str | None = Field(
-        description="To the minute: the images that are looked at before it, as often as each is, "
-        "over the images per second that the live workers of lane method report. Of its own "
-        "submitter and of others those that go before it, jobs of one submitter at their mean "
-        "size. Null while no worker has measured its speed, or it waits for its dataset."
+        description="To the minute: the images to be looked at before it under fair shares, each "
+        "as often as its job does, over the images per second that the live workers of lane "
+        "method report; jobs of one submitter count at their mean size. Now, where as many "
+        "workers are idle as its position says. Null while no worker has measured its speed, or "
+        "it waits for its dataset."
     )
 
 

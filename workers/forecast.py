@@ -1,13 +1,12 @@
 """When queued records will be started: what lies before them, over how fast the workers are."""
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from workers.jobs import Lane, Record, Status, rfc3339
 from workers.registry import Registry, Standing
 from workers.store import Store
-from workers.turns import Queue
 
 MINUTE_MS = 60_000
 
@@ -32,27 +31,36 @@ def find_places(records: Sequence[Record], store: Store) -> dict[str, Place]:
     for lane in {record.phases[0].lane for record in queued}:
         ids = [record.id for record in queued if record.phases[0].lane is lane]
         queue = store.queue(lane, ids)
-        standings = [entry.standing for entry in Registry(store).list()] if queue.ranks else []
-        rate = images_per_second(lane, standings)
-        places |= {id: Place(queue.position(id), _start_at(queue, id, rate)) for id in queue.ranks}
+        crew = crew_of(lane, store) if queue.ranks else []
+        idle, rate = sum(each.unit is None for each in crew), images_per_second(crew)
+        for id in queue.ranks:
+            position, images = queue.position(id), queue.images_before(id)
+            seconds = _seconds_to(position, images, idle=idle, rate=rate)
+            places[id] = Place(position, _to_the_minute(queue.now_ms, seconds))
     return places
 
 
-def images_per_second(lane: Lane, standings: Iterable[Standing]) -> float | None:
-    """Of all workers of a lane that stay; those that have not measured it count as the mean.
-
-    None where none has.
-    """
-    rates = [
-        each.images_per_second for each in standings if each.lane is lane and not each.draining
-    ]
-    known = [rate for rate in rates if rate]
-    return statistics.fmean(known) * len(rates) if known else None
+def crew_of(lane: Lane, store: Store) -> list[Standing]:
+    """The live workers of a lane, but for those that are about to end."""
+    standings = (entry.standing for entry in Registry(store).list())
+    return [each for each in standings if each.lane is lane and not each.draining]
 
 
-def _start_at(queue: Queue, id: str, rate: float | None) -> str | None:
-    images = queue.images_before(id)
-    if images is None or rate is None:
+def images_per_second(crew: Sequence[Standing]) -> float | None:
+    """Of all together; those that have not measured it count as the mean. None where none has."""
+    known = [each.images_per_second for each in crew if each.images_per_second]
+    return statistics.fmean(known) * len(crew) if known else None
+
+
+def _seconds_to(
+    position: int | None, images: float | None, *, idle: int, rate: float | None
+) -> float | None:
+    if position is None or images is None or rate is None:
         return None
-    start_ms = queue.now_ms + images / rate * 1000
-    return rfc3339(round(start_ms / MINUTE_MS) * MINUTE_MS)
+    return 0 if position <= idle else images / rate
+
+
+def _to_the_minute(now_ms: int, seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return rfc3339(round((now_ms + seconds * 1000) / MINUTE_MS) * MINUTE_MS)

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
@@ -116,18 +116,39 @@ def test_without_a_measured_speed_nobody_knows_the_start(api, registered):
     assert job["queue"] == {"position": 1, "estimated_start_at": None}
 
 
-def test_the_start_is_what_lies_before_over_the_speed_of_the_workers(api, registered):
-    dataset_id = registered()
-    Registry(api.store).announce(replace(STANDING, images_per_second=1.0))
-    first, second = (post_job(api, dataset_id, submitter="ann").json() for _ in range(2))
-    looks = 600 * passes_of(PRESETS["tiny"])
+@pytest.fixture
+def starts(api, registered):
+    """Minutes until each of three jobs of one submitter is started, with some workers there."""
 
-    now = datetime.now(UTC)
-    starts = [
-        datetime.fromisoformat(queue_of(api, job)["estimated_start_at"]) for job in (first, second)
-    ]
-    assert abs(starts[0] - now) <= timedelta(minutes=1)
-    assert abs(starts[1] - now - timedelta(seconds=looks)) <= timedelta(minutes=1)
+    def starts(*workers):
+        dataset_id = registered()
+        for n, worker in enumerate(workers):
+            Registry(api.store).announce(replace(worker, name=f"worker-{n}"))
+        jobs = [post_job(api, dataset_id, submitter="ann").json() for _ in range(3)]
+        at = [queue_of(api, job)["estimated_start_at"] for job in jobs]
+        now = datetime.now(UTC)
+        return [(datetime.fromisoformat(moment) - now).total_seconds() / 60 for moment in at]
+
+    return starts
+
+
+LOOKS = 600 * passes_of(PRESETS["tiny"])
+BUSY = replace(STANDING, unit="job_9/train/000000", images_per_second=2.0)
+LEAVES = replace(BUSY, draining=True)
+OTHER = replace(BUSY, lane=Lane.IO)
+
+
+def test_the_start_is_what_lies_before_over_the_speed_of_the_workers(starts):
+    minutes = LOOKS / (2 * 2.0) / 60
+
+    assert starts(BUSY, BUSY, LEAVES, OTHER) == pytest.approx([0, minutes, 2 * minutes], abs=1)
+
+
+def test_where_workers_are_idle_as_many_jobs_start_now(starts):
+    idle = replace(BUSY, unit=None)
+    minutes = LOOKS / (3 * 2.0) / 60
+
+    assert starts(BUSY, idle, idle) == pytest.approx([0, 0, 2 * minutes], abs=1)
 
 
 def test_a_job_that_waits_for_its_dataset_is_in_no_line(api):

@@ -1,10 +1,11 @@
 """Places in the queue, and when what stands there will be started."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.store_calls import STANDING
 from workers.forecast import images_per_second
-from workers.jobs import Lane
 from workers.turns import Queue, Turn
 
 
@@ -83,8 +84,8 @@ def test_a_submitter_with_nothing_in_line_still_has_work_ahead():
 # ---------------------------------------------------------------------- how fast
 
 
-def worker(rate, **more):
-    return type(STANDING)(**{**vars(STANDING), "images_per_second": rate, **more})
+def worker(rate):
+    return replace(STANDING, images_per_second=rate)
 
 
 @pytest.mark.parametrize(
@@ -95,9 +96,7 @@ def worker(rate, **more):
         ([worker(4.0)], 4),
         ([worker(4.0), worker(2.0)], 6),
         ([worker(4.0), worker(2.0), worker(None)], 9),  # as the mean of the others
-        ([worker(4.0), worker(2.0, draining=True)], 4),
-        ([worker(4.0), worker(2.0, lane=Lane.IO)], 4),
     ],
 )
-def test_the_rate_is_that_of_all_workers_of_the_lane_that_stay(workers, rate):
-    assert images_per_second(Lane.METHOD, workers) == rate
+def test_the_rate_is_that_of_all_workers_together(workers, rate):
+    assert images_per_second(workers) == rate
