@@ -408,7 +408,7 @@ METHOD: dict[str, Callable[[JobUnit], Finished]] = {
 
 def _joined(unit: JobUnit, names: Sequence[str], file: str, tensor: str) -> Tensor:
     """One tensor of every shard, one below the other; nothing else of the shards is read."""
-    return torch.cat([read_tensor(unit.folder.phase(name) / file, tensor) for name in names])
+    return torch.cat([read_tensor(unit.whole(name) / file, tensor) for name in names])
 
 
 def _save_student(unit: JobUnit, path: Path, student: Student, thresholds: Tensor) -> None:
