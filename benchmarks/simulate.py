@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import shutil
 import statistics
 import tempfile
@@ -35,6 +36,7 @@ def main() -> None:
     parser.add_argument("--failure-seconds", type=float, default=World().failure_seconds)
     world = World(**vars(parser.parse_args()))
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    before = os.getloadavg()[0]
     with own_valkey() as client:
         simulation = Simulation(client, world)
         started = time.perf_counter()
@@ -42,7 +44,7 @@ def main() -> None:
         simulation.run()
         seconds = time.perf_counter() - started
         records = all_jobs(simulation)
-    print(f"{world}\n")
+    print(f"{world}\nload average before: {before:.1f}\n")
     for rows in (
         outcome(simulation, records, seconds),
         shares(simulation, records),

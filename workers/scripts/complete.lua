@@ -15,8 +15,7 @@ for i = 8, #ARGV, 2 do
 end
 redis.call('HSET', outputs_key(id), unit:sub(#id + 2), output)
 account(id)
-settle_payment(unit, id, cjson.decode(read(id, 'phases'))[number(id, 'phase') + 1], tonumber(done),
-  reused == '1')
+settle_payment(unit, id, present_phase(id), tonumber(done), reused == '1')
 close_unit(unit, id)
 add(id, 'units_done', 1)
 add(id, 'items_done', done)
@@ -31,7 +30,7 @@ end
 measure(id)
 
 local function advance()
-  local phases, current = cjson.decode(read(id, 'phases')), number(id, 'phase')
+  local phases, current = phases_of(id), number(id, 'phase')
   local phase = phases[current + 1]
   local is_phase_done = number(id, 'units_done') == phase.units
   if is_phase_done then count_phase(phase.name, number(id, 'busy_ms')) end

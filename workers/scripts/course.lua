@@ -7,6 +7,16 @@ local function move(id, to)
   if from == 'queued' then leave_line(id) end
 end
 
+-- The phases of a record, read once in a script: complete.lua adds to them before it looks.
+local PHASES = {}
+
+local function phases_of(id)
+  if not PHASES[id] then PHASES[id] = cjson.decode(read(id, 'phases')) end
+  return PHASES[id]
+end
+
+local function present_phase(id) return phases_of(id)[number(id, 'phase') + 1] end
+
 local function open_unit(id, phase, index)
   local unit = string.format('%s/%s/%06d', id, phase.name, index)
   local is_told = type(phase.items) == 'number'
@@ -19,7 +29,7 @@ local function open_unit(id, phase, index)
 end
 
 local function open_phase(id, index)
-  local phase = cjson.decode(read(id, 'phases'))[index + 1]
+  local phase = phases_of(id)[index + 1]
   write(id, 'phase', index, 'units_done', 0, 'units_reused', 0, 'items_done', 0,
     'items_reused', 0, 'busy_ms', 0, 'seen_ms', NOW)
   if index == 0 then line_up(id) end
@@ -162,7 +172,7 @@ end
 
 -- Writes done, total and percent. Percent keeps its highest value; 100 is for success alone.
 local function measure(id)
-  local phases, index = cjson.decode(read(id, 'phases')), number(id, 'phase')
+  local phases, index = phases_of(id), number(id, 'phase')
   local done, total, fraction = tally(id, phases[index + 1])
   local all, before = 0, 0
   for i, phase in ipairs(phases) do
