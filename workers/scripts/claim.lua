@@ -3,6 +3,7 @@
 local lane, worker, nonce, device = unpack(ARGV, 2, 5)
 -- Records that a worker looks past because it cannot run them: in one queue, and in all.
 local MOST_PASSED, MOST_PASSED_IN_ALL = 100, 1000
+local MOST_ADOPTED = 1000
 
 local function wake(from, to)
   local due = redis.call('ZRANGEBYSCORE', delayed_key(lane), from, to, 'LIMIT', 0, 100)
@@ -15,6 +16,21 @@ end
 local function wake_delayed()
   wake('-inf', NOW)
   wake('(' .. LAST_DUE, '+inf')
+end
+
+-- What a version that knew no submitters left behind: those of its units and records that still
+-- wait are everybody's. Some at a time, since nobody else gets a word in meanwhile.
+local function adopt()
+  local records = redis.call('ZPOPMIN', 'ccd:pending:' .. lane, MOST_ADOPTED)
+  for i = 1, #records, 2 do
+    local id = records[i]
+    if read(id, 'status') == 'queued' and read(id, 'phase') then line_up(id) end
+  end
+  local units = redis.call('ZPOPMIN', 'ccd:queue:' .. lane, MOST_ADOPTED)
+  for i = 1, #units, 2 do
+    local id = redis.call('HGET', unit_key(units[i]), 'record')
+    if id then enqueue(units[i], id, lane) end
+  end
 end
 
 -- A worker runs the versions of the method that it knows, and what was begun on its kind of device.
@@ -79,6 +95,7 @@ end
 local unit = redis.call('HGET', NONCES, nonce)
 if not unit then
   wake_delayed()
+  adopt()
   unit = best()
   if not unit then return false end
   take(unit)

@@ -144,27 +144,28 @@ local function lessen(id, images)
   tell(left_key(read(id, 'lane')), submitter_of(id), -gone)
 end
 
--- The first claim of a unit is paid for; however often it comes back, it is not paid again.
+-- The first claim of a unit is paid for; however often it comes back, it is not paid again. One
+-- that an older version opened tells no images, and one that it claimed has paid nothing: 1 each.
 local function pay(unit, id, lane)
-  local paid = redis.call('HMGET', unit_key(unit), 'paid', 'images')
-  if paid[1] then return end
-  redis.call('HSET', unit_key(unit), 'paid', paid[2])
-  charge(lane, submitter_of(id), paid[2])
-  if lane == read(id, 'lane') then lessen(id, tonumber(paid[2])) end
+  local held = redis.call('HMGET', unit_key(unit), 'paid', 'images')
+  if held[1] then return end
+  local images = tonumber(held[2] or 1)
+  redis.call('HSET', unit_key(unit), 'paid', images)
+  charge(lane, submitter_of(id), images)
+  if lane == read(id, 'lane') then lessen(id, images) end
 end
 
 -- What a unit cost shows when it is done: 1 if its output lay there already; what it was done with
 -- if its phase could not tell before, at the weight that the phase gives an image.
 local function settle_payment(unit, id, phase, done, reused)
   local held = redis.call('HMGET', unit_key(unit), 'paid', 'lane')
-  local images = tonumber(held[1])
+  local paid = tonumber(held[1] or 1)
+  local images = paid
   if reused then
     images = 1
   elseif type(phase.items) ~= 'number' then
     images = math.max(1, math.floor(done * math.min(1, phase.weight)))
   end
-  if images ~= tonumber(held[1]) then
-    charge(held[2], submitter_of(id), images - tonumber(held[1]))
-  end
+  if images ~= paid then charge(held[2], submitter_of(id), images - paid) end
 end
 
