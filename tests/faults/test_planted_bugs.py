@@ -196,7 +196,7 @@ BUGS = (
     Bug(
         "a unit that comes back is charged again",
         "workers/scripts/shares.lua",
-        "  if paid[1] then return end\n",
+        "  if held[1] then return end\n",
         "",
         (f"{SHARES}test_a_unit_that_comes_back_goes_first_and_is_charged_once",),
     ),
