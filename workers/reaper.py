@@ -88,7 +88,10 @@ class Reaper:
         self._expired_since = {claim: self._expired_since.get(claim, now) for claim in expired}
         for (unit, nonce), since in self._expired_since.items():
             if since < now and now - since >= self.grace_seconds:
-                self._requeue(unit, nonce)
+                try:
+                    self._requeue(unit, nonce)
+                except OSError as error:  # of its end on disk; the next pass looks again
+                    logger.warning("end.unread", unit=unit, error=str(error))
 
     def _requeue(self, unit: str, nonce: str) -> None:
         record_id, phase, number = split_unit_id(unit)

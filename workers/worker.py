@@ -198,7 +198,10 @@ class Worker:
             logger.info("unit.ended", outcome=outcome, seconds=time.monotonic() - started)
 
     def _attempt(self, claim: Claim) -> str:
-        ending = ending_of(self.folder, claim.record)
+        try:
+            ending = ending_of(self.folder, claim.record)
+        except OSError as error:
+            return self._record(self._failed, claim, error=error)
         if ending is not None and ending.status is not Status.SUCCEEDED:
             return self._record(self._ended_before, claim, ending=ending)
         try:

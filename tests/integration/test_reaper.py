@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from workers.files import DataFolder
 from workers.jobs import Kind, Lane, Phase, Status
-from workers.outcomes import keep_end
+from workers.outcomes import RESULT, ended, keep_end
 from workers.reaper import MAX_RINGS, RING_PAUSE_SECONDS, SWEEP_SECONDS, Reaper
 from workers.settings import Settings
 from workers.store import Renewal, Store
@@ -180,6 +180,31 @@ def test_a_full_disk_keeps_the_reaper_from_nothing(
     assert sorted(unwritten) == ["job_1", "job_2"]
     assert heard.rings == [(Lane.METHOD, 1)]
     assert len(heard.sweeps) == 2
+
+
+def test_an_end_that_cannot_be_read_keeps_the_reaper_from_nothing_else(
+    store, clock, heard, tmp_path
+):
+    folder = DataFolder(tmp_path)
+    loop = folder.job("job_1") / RESULT
+    loop.parent.mkdir(parents=True)
+    loop.symlink_to(loop)  # whoever opens it gets an OSError
+    settings = Settings(lease_seconds=60)
+    reaper = Reaper(store, settings, **heard.hands, ended=partial(ended, folder), clock=clock)
+    for number in (1, 2):
+        submit(store, id=f"job_{number}")
+    claims = [claim(store) for _ in (1, 2)]
+    store.release("w")
+    with capture_logs() as events:
+        lose(reaper, clock)
+
+    assert store.live_nonces() == {claims[0].nonce}
+    assert [event["unit"] for event in events if event["event"] == "end.unread"] == [
+        "job_1/embed/000000"
+    ]
+    loop.unlink()
+    reaper.run_once()
+    assert store.live_nonces() == set()
 
 
 def test_two_reapers_count_a_lost_unit_once(store, reaper, clock, heard, redis_client):

@@ -30,6 +30,7 @@ from workers.files import (
     write_json,
 )
 from workers.jobs import Kind, Lane, Phase, Record, Status, new_id
+from workers.outcomes import RESULT
 from workers.results import open_job
 from workers.settings import Settings
 from workers.stages import Stage
@@ -620,3 +621,18 @@ def test_an_unexpected_error_is_an_internal_error_and_the_next_job_runs(service:
     assert failed.error.code == "internal_error"
     assert "ZeroDivisionError" in failed.error.message
     assert succeeded.status is Status.SUCCEEDED
+
+
+def test_an_end_that_cannot_be_read_fails_its_job_and_the_next_one_runs(service: Service) -> None:
+    job_id = service.submit()
+    loop = service.folder.job(job_id) / RESULT
+    loop.symlink_to(loop)  # whoever opens it gets an OSError
+    other = service.submit(teacher="local-dir:nowhere")
+
+    service.worker().run_until_empty()
+
+    error = service.store.get(job_id).error
+    assert error is not None
+    assert (error.code, error.phase, error.retryable) == ("internal_error", "check", True)
+    assert service.store.get(other).status.is_final
+    assert service.store.live_nonces() == set()
