@@ -203,7 +203,7 @@ BUGS = (
     Bug(
         "who comes late is served until it has had as much as all before",
         "workers/scripts/shares.lua",
-        "    redis.call('SET', virtual_key(lane), first[2])\n",
+        "    redis.call('SET', virtual_key(lane), tag)\n",
         "",
         (f"{SHARES}test_who_was_away_has_neither_credit_nor_debt",),
     ),

@@ -1,6 +1,7 @@
 """What was begun on one kind of device goes on there; everything else goes to whoever asks."""
 
 import secrets
+from collections import Counter
 
 import pytest
 
@@ -80,3 +81,46 @@ def test_units_that_came_back_hide_no_other_job(store):
 
     assert claim(store, "cpu").record.id == "job_b"
     assert {claim(store, "cuda").unit for _ in range(3)} == {0, 1, 2}
+
+
+# ---------------------------------------------------------------------- turns
+
+
+def embed(units):
+    return Phase("embed", Lane.METHOD, units=units, items=10 * units)
+
+
+def work(store, device, count):
+    """Who had the next claims of a worker of that kind."""
+    found = []
+    for _ in range(count):
+        held = claim(store, device)
+        found.append(held.record.submitter)
+        store.complete(held, output="x", done=10)
+    return found
+
+
+def wait_for_cuda(store):
+    """Ann's work waits for a kind that is gone, while Bob's and Cy's is done."""
+    submit(store, id="job_ann", phases=[*CHECK, embed(100)], submitter="ann")
+    store.complete(claim(store, "cuda"), output="", done=0)
+    for who in ("bob", "cy"):
+        submit(store, id=f"job_{who}", phases=[embed(100)], submitter=who)
+    assert Counter(work(store, "cpu", 100)) == {"bob": 50, "cy": 50}
+
+
+def test_who_comes_late_has_no_credit_while_somebody_waits_for_another_kind(store):
+    wait_for_cuda(store)
+    submit(store, id="job_di", phases=[embed(100)], submitter="di")
+
+    assert Counter(work(store, "cpu", 90)) == {"bob": 30, "cy": 30, "di": 30}
+
+
+def test_who_waited_for_another_kind_has_a_share_of_it_and_no_more(store):
+    wait_for_cuda(store)
+    for who in ("bob", "cy"):
+        submit(store, id=f"job_{who}_2", phases=[embed(100)], submitter=who)
+
+    had = Counter(work(store, "cuda", 90))
+    assert had.keys() == {"ann", "bob", "cy"}
+    assert max(had.values()) - min(had.values()) <= 2  # a unit of each

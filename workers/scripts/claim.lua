@@ -76,7 +76,7 @@ end
 local function take(unit)
   local id = redis.call('HGET', unit_key(unit), 'record')
   if redis.call('SCARD', running_key(id)) == 0 then write(id, 'seen_ms', NOW) end
-  pass_time(lane)
+  pass_time(unit, id, lane)
   dequeue(unit, id, lane)
   redis.call('SADD', held_key(lane), unit)
   redis.call('SMOVE', open_key(id), running_key(id), unit)

@@ -1,8 +1,9 @@
 -- Whose turn it is in a lane: start-time fair queueing over those who submitted the work.
 -- A submitter with queued units has a tag, the virtual time at which its next unit starts. A claim
--- takes the least tag and moves it on by the unit's images over the submitter's weight. The least
--- tag of those that wait is the virtual time: whoever comes starts there, with neither a debt nor
--- a credit for having been away. Who has nothing queued is remembered while its tag is ahead.
+-- takes the least tag whose units it can run and moves it on by the unit's images over the
+-- submitter's weight. The greatest tag taken is the virtual time: whoever comes starts there, with
+-- neither a debt nor a credit for having been away. Who has nothing queued is remembered while its
+-- tag is ahead.
 
 local MOST_RESTED = 1000 -- submitters remembered so; beyond it those least ahead are forgotten
 
@@ -61,12 +62,15 @@ local function charge(lane, submitter, images)
   end
 end
 
--- Time goes on to the least tag of those that wait, and those it has reached are forgotten.
-local function pass_time(lane)
-  local first = redis.call('ZRANGE', turns_key(lane), 0, 0, 'WITHSCORES')
-  if first[2] and tonumber(first[2]) > virtual_time(lane) then
-    redis.call('SET', virtual_key(lane), first[2])
-    redis.call('ZREMRANGEBYSCORE', rested_key(lane), '-inf', first[2])
+-- Time goes on to the turn that is taken now. It is the least, but for those whose units this
+-- worker cannot run: they keep their place, and whoever is served is charged from now on.
+local function pass_time(unit, id, lane)
+  local submitter = submitter_of(id)
+  if not redis.call('ZSCORE', queue_key(lane, submitter), unit) then return end
+  local tag = redis.call('ZSCORE', turns_key(lane), submitter)
+  if tonumber(tag) > virtual_time(lane) then
+    redis.call('SET', virtual_key(lane), tag)
+    redis.call('ZREMRANGEBYSCORE', rested_key(lane), '-inf', tag)
   end
 end
 
