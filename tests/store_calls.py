@@ -55,6 +55,11 @@ def worker_of(store, settings, lane=Lane.IO, is_draining=lambda: False):
     )
 
 
+def position(store, id, lane=Lane.METHOD):
+    """1 for the record that is started next in its lane; None for one that is not in line."""
+    return store.queue(lane, [id]).position(id)
+
+
 def lose(store, lost):
     """As if the worker had died and its lease had ended."""
     store.release(lost.worker)

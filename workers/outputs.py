@@ -18,7 +18,7 @@ class Ask(Protocol):
         """The answer."""
 
 
-class Outputs(Mapping[tuple[str, int], str]):
+class StoredOutputs(Mapping[tuple[str, int], str]):
     """(phase, unit) -> name of the folder with its output, for every unit that is done.
 
     Most units want two names or none, and a job of 100 million images has 200,000: all of them

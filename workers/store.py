@@ -237,14 +237,6 @@ class Store:
         field = unit_id(id, phase, unit).removeprefix(f"{id}/")
         return cast("str | None", self.redis.hget(f"ccd:outputs:{id}", field))
 
-    def queue_position(self, id: str) -> int | None:
-        """1 for the record that is started next in its lane; None for one that is not in line.
-
-        A record that waits for another, or was started, is in none.
-        """
-        lane = cast("str | None", self.redis.hget(f"ccd:record:{id}", "lane"))
-        return self.queue(Lane(lane), [id]).position(id) if lane else None
-
     def queue(self, lane: Lane, ids: Sequence[str]) -> Queue:
         """Who waits in a lane, and where these records stand among all that do."""
         return read_queue(ids, self._run("forecast", lane, *ids))

@@ -24,7 +24,7 @@ from workers.halving import StillOutOfMemory, batch_of, ran_out_of_memory
 from workers.jobs import Claim, JobError, Lane, Record, Status
 from workers.log import recent_lines
 from workers.outcomes import Ending, ending_of, try_write_end, write_success
-from workers.outputs import Outputs
+from workers.outputs import StoredOutputs
 from workers.records import MEASURABLE_SECONDS
 from workers.settings import Settings
 from workers.signs import signs_now
@@ -232,7 +232,7 @@ class Worker:
 
         if self._bench is None:
             self._bench = units.Workbench(self.settings, self.folder)
-        outputs = Outputs(self.store, claim.record.id, self._ask)
+        outputs = StoredOutputs(self.store, claim.record.id, self._ask)
         run = partial(phases.run_unit, claim, outputs, self._bench, on_batch)
         try:
             return run()

@@ -5,7 +5,7 @@ import redis
 from tests.store_calls import SHARDS, claim, submit, worker_of
 from workers import phases
 from workers.jobs import Lane, Phase, Status
-from workers.outputs import Outputs
+from workers.outputs import StoredOutputs
 from workers.settings import Settings
 from workers.units import Finished
 
@@ -27,12 +27,12 @@ def test_one_name_is_asked_for_alone(store, monkeypatch):
     two_done(store)
     monkeypatch.delattr(type(store), "outputs")
 
-    assert Outputs(store, "job_1", ask)["embed", 1] == "embed-1"
+    assert StoredOutputs(store, "job_1", ask)["embed", 1] == "embed-1"
 
 
 def test_a_unit_that_is_not_done_has_none(store):
     two_done(store)
-    outputs = Outputs(store, "job_1", ask)
+    outputs = StoredOutputs(store, "job_1", ask)
 
     assert ("embed", 0) in outputs
     assert ("embed", 2) not in outputs
@@ -42,7 +42,7 @@ def test_a_unit_that_is_not_done_has_none(store):
 def test_whoever_goes_through_them_gets_all_with_one_call(store, monkeypatch):
     two_done(store)
     monkeypatch.delattr(type(store), "output")
-    outputs = Outputs(store, "job_1", ask)
+    outputs = StoredOutputs(store, "job_1", ask)
 
     assert dict(outputs.items()) == {("embed", 0): "embed-0", ("embed", 1): "embed-1"}
     assert len(outputs) == 2

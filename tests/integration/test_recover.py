@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from app.cli import app
 from app.recover_command import report
 from demo.world import CLASSES, write_world
-from tests.store_calls import claim, worker_of
+from tests.store_calls import claim, position, worker_of
 from workers.files import DataFolder
 from workers.jobs import JobError, Kind, Lane, Phase, Status, from_rfc3339, made_ms, new_id, rfc3339
 from workers.outcomes import REQUEST, RESULT, keep_end, write_end, write_request
@@ -248,7 +248,7 @@ def test_what_waits_for_a_failed_one_fails_with_it(folder, store):
         found = recover(store, folder, apply=apply)
         assert found.restored == {(Kind.DATASET, Status.FAILED): 1, (Kind.JOB, Status.FAILED): 1}
     assert store.get("job_1").error == error
-    assert store.queue_position("job_1") is None
+    assert position(store, "job_1") is None
 
 
 def test_a_cancel_stands_above_the_result_that_the_last_unit_wrote(folder, store):

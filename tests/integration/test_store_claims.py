@@ -13,6 +13,7 @@ from tests.store_calls import (
     claim,
     lose,
     next_millisecond,
+    position,
     register,
     submit,
 )
@@ -77,8 +78,8 @@ def test_the_position_counts_records_that_nobody_has_started(store):
         next_millisecond(store)
     claim(store)
 
-    assert [store.queue_position(f"job_{n}") for n in range(3)] == [None, 1, 2]
-    assert store.queue_position("ds_1") == 1
+    assert [position(store, f"job_{n}") for n in range(3)] == [None, 1, 2]
+    assert position(store, "ds_1", Lane.IO) == 1
 
 
 def test_a_renewal_prolongs_the_lease(redis_client):

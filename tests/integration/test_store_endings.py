@@ -3,7 +3,7 @@
 import pytest
 
 from tests.serving import wait_until
-from tests.store_calls import BROKEN, CHECK, at_once, claim, lose, register, submit
+from tests.store_calls import BROKEN, CHECK, at_once, claim, lose, position, register, submit
 from workers.jobs import Kind, Lane, Phase, Status
 from workers.store import DatasetInUse, IllegalMove, RecordNotFound, Renewal, Store
 
@@ -15,7 +15,7 @@ def test_a_queued_record_is_cancelled_at_once(store):
 
     assert store.cancel("job_1") is Status.CANCELLED
     assert claim(store) is None
-    assert store.queue_position("job_1") is None
+    assert position(store, "job_1") is None
 
 
 def test_a_running_record_is_cancelled_when_its_last_unit_has_stopped(store):
@@ -121,12 +121,12 @@ def test_a_job_waits_until_its_dataset_has_succeeded(store):
     register(store)
     record = submit(store, waits_for="ds_1")
     assert (record.status, record.waits_for) == (Status.QUEUED, "ds_1")
-    assert store.queue_position("job_1") is None
+    assert position(store, "job_1") is None
     assert claim(store) is None
     rings = store.complete(claim(store, Lane.IO), output="x", done=1)
 
     assert rings == {Lane.METHOD: 3}
-    assert store.queue_position("job_1") == 1
+    assert position(store, "job_1") == 1
     assert claim(store).record.id == "job_1"
 
 
@@ -150,7 +150,7 @@ def test_a_job_fails_with_its_dataset_and_for_the_same_reason(store):
     assert after.finished_at is not None
     assert after.version > before.version
     assert (late.status, late.error) == (Status.FAILED, BROKEN)
-    assert store.queue_position("job_2") is None
+    assert position(store, "job_2") is None
 
 
 def test_a_job_fails_when_its_dataset_is_cancelled(store):
