@@ -174,6 +174,7 @@ def _publish(unit: JobUnit) -> tuple[str, list[dict[str, Any]]]:
     def make(staging: Path) -> None:
         for output in filter(None, unit.outputs.values()):
             unit.whole(output)
+            unit.on_batch(0)
         made = build(files, on_image=unit.on_batch)
         write_json(staging / HEALTH, made.health)
         write_page(staging / PAGE, made.page)

@@ -336,6 +336,27 @@ def test_a_report_that_takes_its_worker_down_is_given_up(trained: Service) -> No
     assert "its worker was lost in each of 2 attempts" in warning["message"]
 
 
+def test_a_report_is_stopped_while_it_looks_at_what_it_is_made_of(trained: Service) -> None:
+    job_id = trained.submit()
+    trained.worker().run_until_empty()
+    looked: list[str] = []
+    whole = units.JobUnit.whole
+
+    def looking(unit: units.JobUnit, name: str) -> Path:
+        if unit.claim.phase == "report":
+            looked.append(name)
+            trained.is_draining = True
+        return whole(unit, name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(units.JobUnit, "whole", looking)
+        trained.worker(Lane.IO).run_until_empty()
+
+    assert len(looked) == 1
+    assert trained.store.get(job_id).status is Status.RUNNING
+    assert trained.store.live_nonces() == set()
+
+
 def test_a_report_is_made_of_images_that_are_gone(store: Store, tmp_path: Path, calm: Calm) -> None:
     own = tmp_path / "own"
     shutil.copytree(calm.scenes, own)
