@@ -547,6 +547,22 @@ def test_a_lost_checkpoint_is_trained_again_to_the_same_bytes(calm: Calm, servic
     assert service.published(job_id) == calm.published
 
 
+def test_a_damaged_output_is_not_made_again_on_another_device(trained: Service) -> None:
+    job_id = trained.submit()
+    trained.worker().run_until_empty()
+    damaged = trained.folder.phase(trained.store.outputs(job_id)["score", 0]) / "scores.safetensors"
+    damaged.write_bytes(b"gone")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(units, "device_name", lambda _device: "another GPU")
+        job = trained.finish(job_id)
+
+    assert job.error is not None
+    assert (job.error.code, job.error.phase) == ("artifact_corrupt", "export")
+    assert job.error.retryable
+    assert damaged.read_bytes() == b"gone"
+
+
 def test_a_draining_worker_gives_its_unit_back(service: Service) -> None:
     job_id = service.submit()
     service.is_draining = True
