@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file, save_file
 
@@ -69,22 +70,39 @@ class Epochs:
     def __init__(self, unit: JobUnit) -> None:
         self._unit = unit
         self._config = unit.config
+        #: Epochs of the past whose state is on disk only because it was needed once more.
+        self._again: list[int] = []
 
     def run(self, epoch: int) -> Finished:
         """The unit of one epoch."""
         unit, phase = self._unit, self._unit.claim.phase
 
         def make(staging: Path) -> None:
-            training, result = self._train(epoch, unit.on_batch)
-            unit.bench.keep_training(self.digest(epoch), training)
-            facts = {"epoch": epoch, "loss": result.loss, "map": result.mean_average_precision}
-            write_json(staging / "epoch.json", facts)
+            write_json(staging / "epoch.json", self._told(epoch) or self._trained(epoch))
 
         name = unit.produce(f"{phase}-{self.digest(epoch)}", make)
         reused = unit.was_there
         self._prune(epoch)
-        curve = [*unit.facts.get("curve", []), {"phase": phase, **self._facts(name)}]
+        facts = read_json(unit.whole(name) / "epoch.json")
+        curve = [*self._curve, {"phase": phase, **facts}]
         return Finished(name, len(unit.files), facts={"curve": curve}, reused=reused)
+
+    @property
+    def _curve(self) -> list[dict[str, Any]]:
+        """How the epochs that are done went, as the record tells it."""
+        curve: list[dict[str, Any]] = self._unit.facts.get("curve", [])
+        return curve
+
+    def _told(self, epoch: int) -> dict[str, Any] | None:
+        """How an epoch went that is done already, whose own folder alone is gone or damaged."""
+        told = [entry for entry in self._curve if entry["epoch"] == epoch]
+        return {key: told[0][key] for key in ("epoch", "loss", "map")} if told else None
+
+    def _trained(self, epoch: int) -> dict[str, Any]:
+        """How the epoch of this unit goes, which is trained now."""
+        training, result = self._train(epoch, self._unit.on_batch)
+        self._unit.bench.keep_training(self.digest(epoch), training)
+        return {"epoch": epoch, "loss": result.loss, "map": result.mean_average_precision}
 
     @cache  # noqa: B019 - an `Epochs` lives as long as its unit
     def digest(self, epoch: int) -> str:
@@ -108,16 +126,15 @@ class Epochs:
 
     def training_map(self) -> list[float]:
         """Training mAP of every epoch that is done."""
-        keys = [("warm_up", e) for e in range(self._config.warm_up_epochs)]
-        keys += [("train", e) for e in range(self._config.train_epochs)]
-        outputs = self._unit.outputs
-        return [self._facts(outputs[key])["map"] for key in keys if key in outputs]
+        return [entry["map"] for entry in self._curve]
 
     def student_after(self, epoch: int) -> Student:
         """The student as it stands after `epoch`, from disk or trained again."""
         weights = self._state("weights", epoch)
         if not self._unit.folder.is_complete(weights):
-            return self._training_after(epoch).averaged_student()
+            student = self._training_after(epoch).averaged_student()
+            self._prune(len(self._curve) - 1)
+            return student
         student = self._fresh().student
         student.load_state_dict(load_file(weights / STATE))
         return student
@@ -158,6 +175,7 @@ class Epochs:
             return kept
         folders = [self._state("weights", epoch), self._state("optimizer", epoch)]
         if not all(map(self._unit.folder.is_complete, folders)):
+            self._again.append(epoch)
             return self._train(epoch, self._on_batch_again)[0]
         training = self._fresh()
         training.restore(*(load_file(folder / STATE) for folder in folders))
@@ -178,11 +196,13 @@ class Epochs:
     def _state(self, kind: str, epoch: int) -> Path:
         return self._unit.folder.phase(f"{kind}-{self.digest(epoch)}")
 
-    def _facts(self, name: str) -> dict[str, float]:
-        facts: dict[str, float] = read_json(self._unit.whole(name) / "epoch.json")
-        return facts
-
     def _prune(self, epoch: int) -> None:
+        """Drop what no epoch after `epoch` starts from, of those before and those made again."""
+        for later in (epoch, *(again + 2 for again in self._again)):
+            if later <= epoch:
+                self._prune_before(later)
+
+    def _prune_before(self, epoch: int) -> None:
         """Drop the state of the epoch before the last of the same phase, unless it is selected."""
         first = 0 if epoch < self._config.warm_up_epochs else self._config.warm_up_epochs
         old = epoch - 2

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from demo.world import CLASSES, write_world
+from models import distill
 from models.config import PRESETS
 from models.data import ImageFiles, view_batches
 from models.metrics import mean_average_precision
@@ -83,7 +84,8 @@ class Service:
 
     def submit(self, classes: list[str] = CLASSES[:4], **config: Any) -> str:
         job_id = new_id("job")
-        small = replace(PRESETS["tiny"], warm_up_epochs=1, train_epochs=2, batch_size=5, **config)
+        small = replace(PRESETS["tiny"], warm_up_epochs=1, train_epochs=2, batch_size=5)
+        small = replace(small, **config)
         request = {
             "dataset_id": self.dataset_id,
             "classes": [{"name": name, "prompts": []} for name in classes],
@@ -545,6 +547,41 @@ def test_a_lost_checkpoint_is_trained_again_to_the_same_bytes(calm: Calm, servic
     assert lost
     assert job.status is Status.SUCCEEDED, job.error
     assert service.published(job_id) == calm.published
+
+
+def test_how_an_epoch_went_is_told_again_without_training(trained: Service, calm: Calm) -> None:
+    job_id = trained.submit()
+    trained.worker().run_until_empty()
+    damaged = [*trained.folder.phases.glob("*/epoch.json")]
+    for path in damaged:
+        path.write_bytes(b"gone")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distill, "train_epoch", lambda *_, **__: 1 // 0)
+        job = trained.finish(job_id)
+
+    assert len(damaged) == 3
+    assert "report_failed" not in {warning["code"] for warning in job.facts["warnings"]}
+    assert trained.published(job_id) == calm.published
+
+
+def test_a_repair_leaves_no_more_checkpoints_than_there_were(trained: Service) -> None:
+    first_id = trained.submit(train_epochs=4)
+    trained.worker().run_until_empty()
+    kept = states(trained)
+    for path in kept:
+        (path / "state.safetensors").write_bytes(b"gone")
+    trained.folder.discard(trained.folder.phase(trained.store.outputs(first_id)["score", 0]))
+
+    again = trained.finish(trained.submit(train_epochs=4))
+
+    assert again.status is Status.SUCCEEDED, again.error
+    assert states(trained) == kept
+
+
+def states(service: Service) -> set[Path]:
+    """The folders that an epoch can start from."""
+    return {*service.folder.phases.glob("weights-*"), *service.folder.phases.glob("optimizer-*")}
 
 
 def test_a_damaged_output_is_not_made_again_on_another_device(trained: Service) -> None:
