@@ -25,7 +25,7 @@ NO_PLACE = Place(None, None)
 
 
 def find_places(records: Sequence[Record], store: Store) -> dict[str, Place]:
-    """The places of those records that are in line; what it costs hardly grows with the queue."""
+    """The places of those that are in line: one look at each lane, whatever their number."""
     queued = [record for record in records if record.status is Status.QUEUED]
     places: dict[str, Place] = {}
     for lane in {record.phases[0].lane for record in queued}:
@@ -33,9 +33,8 @@ def find_places(records: Sequence[Record], store: Store) -> dict[str, Place]:
         queue = store.queue(lane, ids)
         crew = crew_of(lane, store) if queue.ranks else []
         idle, rate = sum(each.unit is None for each in crew), images_per_second(crew)
-        for id in queue.ranks:
-            position, images = queue.position(id), queue.images_before(id)
-            seconds = _seconds_to(position, images, idle=idle, rate=rate)
+        for id, position in queue.positions().items():
+            seconds = _seconds_to(position, queue.images_before(id), idle=idle, rate=rate)
             places[id] = Place(position, _to_the_minute(queue.now_ms, seconds))
     return places
 

@@ -4,7 +4,9 @@ The order is that of one worker that takes what is there, with the records of a 
 be of one size, their mean.
 """
 
+import itertools
 import math
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,10 +50,10 @@ class Turn:
         before = nearest + wins_tie if is_tie else math.ceil(rank)
         return min(self.pending, max(0, before))
 
-    def images_before(self, time: float) -> float:
-        """How much of its work is done before a virtual time."""
-        ahead = self.started + self.pending * self.size
-        return min(ahead, max(0.0, (time - self.tag) * self.weight))
+    @property
+    def ends_at(self) -> float:
+        """The virtual time at which all of its work is done."""
+        return self.starts_at(self.pending)
 
 
 @dataclass(frozen=True)
@@ -77,13 +79,44 @@ class Queue:
             + sum(turn.records_before(time, wins_tie=turn.submitter < submitter) for turn in others)
         )
 
+    def positions(self) -> dict[str, int | None]:
+        """Of all records at once, in the way that is less work.
+
+        Either each is compared with every submitter, or everything in line is put in order.
+        """
+        in_line = sum(turn.pending for turn in self.turns.values())
+        if len(self.ranks) * len(self.turns) <= in_line:
+            return {id: self.position(id) for id in self.ranks}
+        order = sorted(
+            (round(turn.starts_at(rank), 6), turn.submitter, rank)
+            for turn in self.turns.values()
+            for rank in range(turn.pending)
+        )
+        places = {(who, rank): place for place, (_, who, rank) in enumerate(order, 1)}
+        return {id: places[found] for id, found in self.ranks.items()}
+
     def images_before(self, id: str) -> float | None:
         """Images to be looked at before a record is started; None for one not in line."""
         if id not in self.ranks:
             return None
         submitter, rank = self.ranks[id]
         time = self.turns[submitter].starts_at(rank)
-        return sum(turn.images_before(time) for turn in self.turns.values())
+        times, rates, debts = self._course
+        last = bisect_right(times, time) - 1
+        return max(0.0, rates[last] * time - debts[last])
+
+    @cached_property
+    def _course(self) -> tuple[list[float], list[float], list[float]]:
+        """Times at which somebody's work begins or ends, and what holds from each of them on.
+
+        That are two numbers: at `time` the work done is `rate * time - debt`.
+        """
+        begins = [(turn.tag, turn.weight) for turn in self.turns.values()]
+        ends = [(turn.ends_at, -turn.weight) for turn in self.turns.values()]
+        events = sorted(begins + ends)
+        rates = itertools.accumulate(rate for _, rate in events)
+        debts = itertools.accumulate(time * rate for time, rate in events)
+        return [time for time, _ in events], list(rates), list(debts)
 
 
 def read_queue(ids: Sequence[str], found: Sequence[Any]) -> Queue:

@@ -25,6 +25,7 @@ local places = {}
 for i = 3, #ARGV do
   local submitter = submitter_of(ARGV[i])
   local rank = redis.call('ZRANK', pending_key(lane, submitter), ARGV[i])
+  if rank then add_row(submitter) end
   table.insert(places, rank and {submitter, rank} or {'', -1})
 end
 return {NOW, rows, places}

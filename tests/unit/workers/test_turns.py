@@ -1,5 +1,6 @@
 """Places in the queue, and when what stands there will be started."""
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -79,6 +80,56 @@ def test_a_submitter_with_nothing_in_line_still_has_work_ahead():
 
     assert queue(busy, turn("bob")).position("bob1") == 2
     assert queue(busy, turn("bob")).images_before("bob1") == 100 + 50
+
+
+# ---------------------------------------------------------------------- many at once
+
+
+def crowd(seed, submitters, most):
+    """Submitters who have up to `most` records each in line."""
+    pick = random.Random(seed)
+    turns = []
+    for n in range(submitters):
+        pending = pick.randint(1, most)
+        asked = pending * pick.choice([0, 1, 30, 600])
+        weight, tag = pick.choice([0.25, 1, 3]), pick.randint(0, 1000)
+        left = asked + pick.choice([0, 500])
+        turns.append(turn(f"u{n}", tag=tag, weight=weight, pending=pending, asked=asked, left=left))
+    return queue(*turns)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_all_positions_at_once_are_those_of_each(seed):
+    found = crowd(seed, submitters=30, most=5)
+
+    assert found.positions() == {id: found.position(id) for id in found.ranks}
+    assert sorted(found.positions().values()) == list(range(1, len(found.ranks) + 1))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_work_before_a_record_is_the_sum_over_submitters(seed):
+    found = crowd(seed, submitters=30, most=5)
+    for id, (submitter, rank) in found.ranks.items():
+        time = found.turns[submitter].starts_at(rank)
+        before = sum(
+            min(one.started + one.pending * one.size, max(0, (time - one.tag) * one.weight))
+            for one in found.turns.values()
+        )
+
+        assert found.images_before(id) == pytest.approx(before, abs=1e-6)
+
+
+@pytest.mark.parametrize(("submitters", "most", "asked"), [(1000, 1, 1000), (3, 1000, 100)])
+def test_a_page_costs_no_more_than_the_line_or_its_records(monkeypatch, submitters, most, asked):
+    found = crowd(0, submitters, most)
+    few = replace(found, ranks=dict(list(found.ranks.items())[:asked]))
+    looks = []
+    starts_at, before = Turn.starts_at, Turn.records_before
+    monkeypatch.setattr(Turn, "starts_at", lambda *a: looks.append(1) or starts_at(*a))
+    monkeypatch.setattr(Turn, "records_before", lambda *a, **k: looks.append(1) or before(*a, **k))
+    assert len(few.positions()) == asked
+
+    assert len(looks) <= min(len(found.ranks), asked * submitters)
 
 
 # ---------------------------------------------------------------------- how fast
