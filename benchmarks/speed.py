@@ -12,18 +12,18 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
 
 import torch
-from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
 from benchmarks.evaluation import bench_evaluate
 from benchmarks.memory import peak_of_process
 from benchmarks.report import bench_report
-from demo.world import CLASSES, TUNING_SEEDS, draw_scene, write_world
+from benchmarks.service import draw_photos, small_images, small_name
+from benchmarks.workers import bench_overhead, bench_workers
+from demo.world import CLASSES, TUNING_SEEDS, write_world
 from models import distill
 from models.config import PRESETS
 from models.data import ImageFiles, originals
@@ -39,8 +39,17 @@ Row = tuple[str, str, str]
 
 def main() -> None:
     """Command line: `python -m benchmarks.speed`."""
+    benchmarks = {
+        "embed": bench_embed,
+        "localize": bench_localize,
+        "memory": bench_memory,
+        "evaluate": bench_evaluate,
+        "report": bench_report,
+        "workers": bench_workers,
+        "overhead": bench_overhead,
+    }
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=["embed", "localize", "memory", "evaluate", "report"])
+    parser.add_argument("--only", choices=list(benchmarks))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--peak-of", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -49,13 +58,6 @@ def main() -> None:
     if arguments.peak_of:
         print(peak_bytes(arguments.folder, arguments.peak_of, arguments.threads))
         return
-    benchmarks = {
-        "embed": bench_embed,
-        "localize": bench_localize,
-        "memory": bench_memory,
-        "evaluate": bench_evaluate,
-        "report": bench_report,
-    }
     print("| what | seen | aim |\n| --- | --- | --- |")
     for name, bench in benchmarks.items():
         if arguments.only in (None, name):
@@ -65,7 +67,7 @@ def main() -> None:
 
 def bench_embed(folder: Path, threads: int, count: int = 192) -> Row:
     """Embedding a folder of 640-pixel JPEGs against the bare forward pass on ready tensors."""
-    files = _photos(folder, count)
+    files = _files(draw_photos(folder, count))
     config = PRESETS["offline"]
     teacher = distill.load_teacher_of(config, device=torch.device("cpu"), weights_dir=folder)
     batch = config.teacher_batch
@@ -146,7 +148,7 @@ def bench_localize(folder: Path, threads: int, count: int = 96) -> Row:
 
 def bench_memory(folder: Path, threads: int, few: int = 1000, many: int = 20_000) -> Row:
     """Growth of peak memory of `embed` with the number of distinct images."""
-    _small_images(folder, many)
+    small_images(folder, many)
     rounds = [(_peak_of(folder, few, threads), _peak_of(folder, many, threads)) for _ in range(3)]
     low, high = (statistics.median(peaks) / 1e6 for peaks in zip(*rounds, strict=True))
     growths = ", ".join(f"{(b - a) / 1e6:+.1f}" for a, b in rounds)
@@ -169,7 +171,7 @@ def peak_bytes(folder: Path, count: int, threads: int) -> int:
     """Peak memory of this process after embedding `count` images, shard by shard as a worker."""
     paths, digests = ContentPaths(os.fsencode(folder)), ContentDigests()
     for index in range(count):
-        paths.append(os.fsencode(_small_name(index)))
+        paths.append(os.fsencode(small_name(index)))
         digests.append(sha256(paths[index].read_bytes()).hexdigest())
     files = ImageFiles(paths, digests)
     config = replace(PRESETS["tiny"], teacher_batch=32)
@@ -204,29 +206,6 @@ def _seconds(work: Callable[[], None]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
-
-
-def _photos(folder: Path, count: int) -> ImageFiles:
-    """JPEGs of 640 x 480 with as much detail as a scene, enlarged."""
-    paths = []
-    for index in range(count):
-        scene = draw_scene(TUNING_SEEDS[0], index).image.resize((640, 480))
-        paths.append(folder / f"{index:05d}.jpg")
-        scene.save(paths[-1], quality=88)
-    return _files(paths)
-
-
-def _small_images(folder: Path, count: int) -> None:
-    """Distinct JPEGs of 64 x 64."""
-    for index in range(count):
-        image = Image.new("RGB", (64, 64), (index % 256, index // 256 % 256, 128))
-        file = BytesIO()
-        image.save(file, "JPEG", comment=str(index).encode())
-        (folder / _small_name(index)).write_bytes(file.getvalue())
-
-
-def _small_name(index: int) -> str:
-    return f"{index:06d}.jpg"
 
 
 def _files(paths: list[Path]) -> ImageFiles:

@@ -64,6 +64,11 @@ UPDATE_FIELDS = ("alpha", "floor_classes")
 #: training step on one view 3 (forward, and twice as much backward).
 COST_PASS, COST_STEP, COST_SMALL = 1.0, 3.0, 0.05
 
+#: Most units of `embed` and of `localize`. Opening a phase writes all of them in one script, for
+#: which everybody else waits: 10,000 take some tenths of a second, 100,000 more than the two
+#: seconds after which others give up.
+MAX_SHARDS = 10_000
+
 #: Raised when the same student would get other thresholds or another file.
 SCORE_VERSION = 2
 
@@ -146,6 +151,11 @@ def plan_of(config: DistillConfig, num_images: int, shard_images: int) -> list[P
     ]
 
 
+def shard_size(num_images: int, wanted: int) -> int:
+    """Images of one unit: as many as wanted, or more where that would make too many units."""
+    return max(wanted, -(-num_images // MAX_SHARDS))
+
+
 def register_images(claim: Claim, bench: Workbench, on_files: OnBatch) -> Finished:
     """A folder or archive becomes a dataset."""
     facts = register(
@@ -193,7 +203,7 @@ def check(unit: JobUnit) -> Finished:
     _check_names(unit)
     training = unit.bench.start_training(unit.config, len(unit.classes))
     images = manifest_count(_copy_manifest(unit))
-    shard_images = unit.bench.settings.shard_images
+    shard_images = shard_size(len(unit.files), unit.bench.settings.shard_images)
     return Finished(
         "",
         len(unit.files),

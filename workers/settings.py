@@ -91,7 +91,8 @@ class Settings(BaseSettings):
     #: seconds. At most 30 days.
     ageing_seconds: Annotated[float, Field(gt=0, le=30 * 24 * 3600)] = 24 * 3600
 
-    #: Distinct images in one unit of `embed` and of `localize`.
+    #: Distinct images in one unit of `embed` and of `localize`; more where a job would have too
+    #: many units.
     shard_images: int = Field(default=1000, ge=1)
     #: Threads of torch and of decoding. None: as many as there are cores.
     threads: int | None = Field(default=None, ge=1)

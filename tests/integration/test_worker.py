@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from benchmarks.scaling.costs import Shape, bytes_per_image
 from demo.world import CLASSES, write_world
 from models import distill
 from models.config import PRESETS
@@ -388,6 +389,28 @@ def test_every_stage_has_a_row_for_every_image(calm: Calm) -> None:
     assert rows("score", "scores.safetensors", "probs") == IMAGES
     shards = range(-(-IMAGES // SHARD))
     assert [rows("localize", "views.safetensors", "local_probs", k) for k in shards] == [4, 4, 2]
+
+
+def test_an_image_has_as_many_bytes_in_a_job_as_the_scaling_page_says(calm: Calm) -> None:
+    def tensors(phase: str, file: str) -> list[dict[str, torch.Tensor]]:
+        names = [name for (of, _), name in calm.outputs.items() if of == phase]
+        return [load_file(calm.folder.phase(name) / file) for name in names]
+
+    files = {
+        "embed": tensors("embed", "features.safetensors"),
+        "debias": tensors("debias", "labels.safetensors"),
+        "localize": tensors("localize", "views.safetensors"),
+        "update": tensors("update", "labels.safetensors"),
+    }
+    views = sum(len(shard["boxes"]) for shard in files["localize"])
+    features = files["embed"][0]["features"].shape[1]
+    expected = bytes_per_image(Shape(classes=4, features=features, views=views / IMAGES))
+
+    for phase, shards in files.items():
+        found = sum(tensor.nbytes for shard in shards for tensor in shard.values())
+        # Each shard of views has one offset more than images.
+        more = 8 * len(shards) if phase == "localize" else 0
+        assert found - more == pytest.approx(IMAGES * expected[phase]), phase
 
 
 def test_a_job_is_evaluated_from_its_files_alone(calm: Calm, scenes: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from models.config import PRESETS
 from workers.jobs import Lane
-from workers.phases import plan_of
+from workers.phases import MAX_SHARDS, plan_of, shard_size
 from workers.stages import passes_of
 
 
@@ -40,3 +40,17 @@ def test_the_plan_looks_at_each_image_as_often_as_is_told_beforehand(preset):
 
     looks = sum(phase.items for phase in plan if phase.lane is Lane.METHOD)
     assert looks == 10 * passes_of(PRESETS[preset])
+
+
+@pytest.mark.parametrize(
+    ("num_images", "size"),
+    [
+        (0, 1000),
+        (1000 * MAX_SHARDS, 1000),
+        (1000 * MAX_SHARDS + 1, 1001),
+        (10_000 * MAX_SHARDS, 10_000),
+    ],
+)
+def test_a_large_job_has_larger_units_and_no_more_of_them(num_images, size):
+    assert shard_size(num_images, wanted=1000) == size
+    assert -(-num_images // size) <= MAX_SHARDS
