@@ -21,9 +21,18 @@ from workers.files import DataFolder
 from workers.stages import Stage
 
 PASSWORD = "between-two-hosts"
-IMAGES, SHARD = 40, 4
+#: Many small units: whoever is slow to hear of a phase still finds some.
+IMAGES, SHARD = 64, 4
 UNITS = IMAGES // SHARD
-LONGEST_WAIT = 200
+#: Little to train, and no batch of the teacher that is over in a blink.
+CONFIG = {
+    "warm_up_epochs": 1,
+    "train_epochs": 1,
+    "student_size": 64,
+    "cam_size": 80,
+    "teacher_batch": 1,
+}
+LONGEST_WAIT = 400
 #: Waits in its new namespaces until the link is there.
 WAITING = 'hostname "$0" && read -r _ && exec "$@"'
 
@@ -233,7 +242,7 @@ def test_two_hosts_share_the_shards_of_a_job_and_one_alone_finds_the_same_labels
         "source": {"kind": "folder", "path": str(scenes)},
         "classes": list(CLASSES[:6]),
         "preset": "tiny",
-        "config": {"warm_up_epochs": 1, "train_epochs": 1, "batch_size": 8, "teacher_batch": 1},
+        "config": CONFIG,
     }
 
     job_id = finish(client, body)
