@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from demo.world import write_world
+from tests.faults.hands import start_forks
 from tests.faults.worlds import (
     DATASET,
     IMAGES,
@@ -20,7 +21,6 @@ from tests.faults.worlds import (
     Result,
     World,
     result_of,
-    start_forks,
 )
 from workers.files import DataFolder
 

@@ -16,6 +16,7 @@ def take_over(world, faults):
     world.submit()
     held = world.hand(faults, name="held")
     world.watch_until(held.is_stopped)
+    world.end_lease(held)
     world.hand(name="other")
     world.succeed()
     published = world.published()
@@ -26,7 +27,7 @@ def take_over(world, faults):
 @pytest.mark.long
 @pytest.mark.parametrize("phase", ["embed", "train"])
 def test_a_worker_that_comes_back_too_late_ends_itself(new_world, golden, phase):
-    world = new_world(before=phase, lease_seconds=3)
+    world = new_world(before=phase)
 
     held, published = take_over(
         world, f"unit.batch@/{phase}/000000=stop,unit.batch@/{phase}/000000:2=hang"
@@ -41,11 +42,12 @@ def test_a_worker_that_comes_back_too_late_ends_itself(new_world, golden, phase)
 
 
 def test_a_worker_that_comes_back_while_another_has_its_unit_ends_itself(new_world, golden):
-    world = new_world(before="train", lease_seconds=3)
+    world = new_world(before="train")
     world.submit()
     point = "unit.batch@/train/000000"
     held = world.hand(f"{point}=stop,{point}:2=hang", name="held")
     world.watch_until(held.is_stopped)
+    world.end_lease(held)
     other = world.hand(f"{point}:3=stop", name="other")
     world.live_until(other.is_stopped)
 
@@ -61,7 +63,7 @@ def test_a_worker_that_comes_back_while_another_has_its_unit_ends_itself(new_wor
 
 @pytest.mark.long
 def test_a_worker_that_comes_back_while_it_publishes_throws_its_copy_away(new_world, golden):
-    world = new_world(before="score", lease_seconds=3)
+    world = new_world(before="score")
 
     held, published = take_over(world, "publish.before_rename@phases/score-=stop")
 
@@ -75,7 +77,7 @@ def test_a_worker_that_comes_back_while_it_publishes_throws_its_copy_away(new_wo
 def test_a_worker_that_comes_back_at_the_end_of_a_job_does_not_write_that_end_again(
     new_world, golden
 ):
-    world = new_world(before="report", lease_seconds=3)
+    world = new_world(before="report")
 
     held, published = take_over(world, "publish.after_rename@phases/report-=stop")
 

@@ -153,7 +153,8 @@ def test_a_worker_cut_off_for_longer_than_its_lease_yields_and_changes_no_byte(
     time.sleep(seconds)  # the outage itself
     cut_off.signal(signal.SIGCONT)
     world.hand(name="second")
-    world.live_until(lambda: world.attempts("lost"))  # its lease is over
+    world.end_lease(cut_off)
+    world.live_until(lambda: world.attempts("lost"))
     place.line.heal()
 
     world.succeed()

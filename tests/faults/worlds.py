@@ -1,28 +1,13 @@
-"""A small world in which workers break: a data folder, the real store, and workers as processes.
-
-The workers run the real loop on real units, without Celery and HTTP around it. They are forked
-from one process that has torch loaded, so that each costs milliseconds: a job may lose dozens.
-"""
+"""A small world in which workers break: a data folder, the real store, a reaper, and hands."""
 
 import hashlib
-import multiprocessing
-import os
-import resource
-import signal
-import sys
-import threading
 import time
-from contextlib import suppress
-from ctypes import CDLL
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
-from app.children import PR_SET_PDEATHSIG
 from demo.world import CLASSES
 from models.config import PRESETS
-from tests.serving import ROOT
-from workers import fault_points, log
+from tests.faults.hands import LONGEST_WAIT, Hand
 from workers.files import DataFolder
 from workers.jobs import Kind, Lane, Phase, Status
 from workers.outcomes import ended, keep_end, write_request
@@ -30,7 +15,6 @@ from workers.reaper import Reaper
 from workers.settings import Settings
 from workers.stats import read_stats
 from workers.store import open_store
-from workers.worker import Worker
 
 IMAGES, SHARD = 16, 8
 DATASET, JOB = "ds_1", "job_1"
@@ -50,115 +34,6 @@ PHASES = (
     *("register", "check", "embed", "debias", "warm_up", "localize", "update"),
     *("train", "score", "export", "report"),
 )
-#: Longest wait for anything that is to happen, in seconds.
-LONGEST_WAIT = 120
-#: What a worker imports with its first unit.
-HEAVY = ("torch", "models.distill", "workers.phases", "workers.units", "tests.faults.worlds")
-
-
-def forks():
-    """Where workers come from: a process that has loaded what they need, and nothing more."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*HEAVY])
-    return context
-
-
-def work(settings, name, log_file, memory_bytes):
-    """The life of one worker process: units of both lanes, until it is drained."""
-    CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    with open(log_file, "ab", buffering=0) as output:  # noqa: PTH123 - its descriptor is wanted
-        os.dup2(output.fileno(), 2)
-    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115 - as above
-    drained = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: drained.set())
-    log.configure("json")
-    fault_points.arm(settings.faults, settings.fault_marks)
-    if memory_bytes:
-        limit_memory(memory_bytes)
-    workers = [
-        Worker(
-            lane,
-            settings=settings,
-            store=open_store(settings),
-            name=f"{lane}@{name}",
-            is_draining=drained.is_set,
-            ring=lambda *_: None,
-        )
-        for lane in Lane
-    ]
-    for worker in workers:
-        worker.bury_predecessor()
-    while not drained.wait(0.02):
-        for worker in workers:
-            worker.run_until_empty()
-
-
-def limit_memory(more_bytes):
-    """Let this process take so many bytes more than it has."""
-    used = int(Path("/proc/self/statm").read_bytes().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + more_bytes,) * 2)
-
-
-class Hand:
-    """One worker of a world; started again under its name when it has died, as Celery does."""
-
-    def __init__(self, world, name, settings, memory_bytes=0):
-        self.world, self.name, self.settings = world, name, settings
-        self.memory_bytes = memory_bytes
-        self.log = world.folder.root.parent / f"{name}.log"
-        self.starts = 0
-        #: How each that died ended: its exit status, the signal that killed it below 0.
-        self.ends = []
-        self.start()
-
-    def start(self):
-        arguments = (self.settings, self.name, self.log, self.memory_bytes)
-        self.process = forks().Process(target=work, args=arguments, daemon=True)
-        self.process.start()
-        self.starts += 1
-
-    @property
-    def said(self):
-        return self.log.read_text() if self.log.exists() else ""
-
-    def is_dead(self):
-        return self.process.exitcode is not None
-
-    def start_again_if_dead(self):
-        if self.is_dead():
-            self.ends.append(self.process.exitcode)
-            self.start()
-
-    def signal(self, number):
-        os.kill(self.process.pid, number)
-
-    def is_stopped(self):
-        """Whether a SIGSTOP holds it."""
-        with suppress(FileNotFoundError):
-            return f"{_stat(self.process.pid)[0]}" in "Tt"
-        return False
-
-    def resident_bytes(self):
-        """Its memory; 0 once it is gone."""
-        with suppress(FileNotFoundError, ProcessLookupError):
-            pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
-            return int(pages) * resource.getpagesize()
-        return 0
-
-    def drain(self):
-        """End it as a deployment does; its exit status."""
-        self.signal(signal.SIGTERM)
-        self.signal(signal.SIGCONT)
-        self.process.join(LONGEST_WAIT)
-        return self.process.exitcode
-
-    def kill(self):
-        self.process.kill()
-        self.process.join()
-
-
-def _stat(pid):
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
 
 
 class World:
@@ -166,7 +41,7 @@ class World:
 
     def __init__(self, redis_url, data, scenes, **settings):
         quick = {
-            "lease_seconds": 4,
+            "lease_seconds": 60,  # however busy the machine is, only tests end a lease
             "heartbeat_seconds": 0.1,
             "backoff_seconds": (0,),
             "shard_images": SHARD,
@@ -214,9 +89,15 @@ class World:
     def hand(self, faults="", *, name="first", memory_bytes=0, **settings):
         """A worker, for which some faults lie in wait."""
         changed = Settings(**{**self.settings.model_dump(), "faults": faults, **settings})
-        hand = Hand(self, name, changed, memory_bytes)
+        log = self.folder.root.parent / f"{name}.log"
+        hand = Hand(name, changed, log, memory_bytes)
         self.hands.append(hand)
         return hand
+
+    def end_lease(self, hand):
+        """As if the time of all that it has claimed had run out."""
+        for lane in Lane:
+            self.store.release(f"{lane}@{hand.name}")
 
     def watch_until(self, fact, live=lambda: None):
         """What is so at last; nothing is done about what happens meanwhile."""
@@ -304,16 +185,3 @@ def result_of(world, id=JOB):
             for path in sorted(folder.iterdir())
         }
     )
-
-
-def start_forks():
-    """Start the process that workers are forked from; it looks for modules where we do."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = str(ROOT)
-    try:
-        forks().Process(target=time.time).start()
-    finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
