@@ -146,6 +146,21 @@ def test_a_unit_of_unknown_size_is_charged_when_it_is_done(store):
     assert order_of(store, 11) == ["bob"] * 10 + ["ann"]
 
 
+def test_units_of_unknown_size_cost_1_each_while_they_are_in_hand_and_when_they_fail(store):
+    for n in range(5):
+        submit(store, f"job_ann{n}", [Phase("register", Lane.METHOD)], submitter="ann")
+    submit(store, "job_bob", embed(30, 10), submitter="bob")
+    held = [claim(store) for _ in range(6)]
+    assert [one.record.submitter for one in held] == ["ann", "bob", "ann", "ann", "ann", "ann"]
+
+    for one in held:
+        if one.record.submitter == "ann":
+            store.fail(one, BROKEN)
+    submit(store, "job_ann", embed(30, 5), submitter="ann")
+    # Ann has paid 5 and begins there, Bob 10.
+    assert order_of(store, 3) == ["ann", "ann", "bob"]
+
+
 def test_what_lay_on_disk_already_costs_next_to_nothing(store):
     submit(store, "job_ann", embed(40, 1000), submitter="ann")
     submit(store, "job_bob", embed(40, 10), submitter="bob")
