@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import math
 import os
 import secrets
 import shutil
@@ -54,6 +55,8 @@ QUIET_SECONDS = 3600.0
 MAX_REMEMBERED = 20_000
 
 _TRASH = ".trash-"
+#: A file that is there for a moment, to be asked for its time; the sweep of another leaves it.
+_CLOCK = ".clock-"
 #: Element type of a safetensors tensor -> type code of `array`.
 _TYPE_CODES = {"F32": "f", "I32": "i", "I64": "q"}
 
@@ -246,7 +249,7 @@ class DataFolder:
 
         This machine's own clock may be wrong by hours, and the disk may be another's.
         """
-        probe = self.staging_root / f"{_TRASH}{secrets.token_hex(8)}"
+        probe = self.staging_root / f"{_CLOCK}{secrets.token_hex(8)}"
         try:
             probe.touch()
         except OSError:  # a disk that takes no file: as well as we know
@@ -441,11 +444,11 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def _last_write(folder: Path) -> float:
-    """Time of the newest change below `folder`; now, where it is changing under our eyes."""
+    """Time of the newest change below `folder`; no end, where it is changing under our eyes."""
     try:
         return max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
     except FileNotFoundError:
-        return time.time()
+        return math.inf  # not the time of this machine: the disk's may be another
 
 
 def _flock(handle: int, root: Path) -> None:

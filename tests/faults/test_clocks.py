@@ -148,6 +148,21 @@ def test_the_sweep_goes_by_the_clock_of_the_disk(tmp_path, monkeypatch, wrong_by
     assert [path.name for path in folder.staging_root.iterdir()] == ["upload-new"]
 
 
+def test_an_upload_that_changes_under_the_sweep_is_left_alone_by_a_machine_that_is_late(
+    tmp_path, monkeypatch
+):
+    folder = DataFolder(tmp_path)
+    folder.create()
+    upload = folder.staging_root / "upload"
+    upload.mkdir()
+    late = time.time() - 2 * QUIET_SECONDS
+    monkeypatch.setattr("workers.files.time.time", lambda: late)
+    monkeypatch.setattr(Path, "rglob", lambda self, _: [self / "renamed meanwhile"])
+
+    assert folder.sweep(set()) == 0
+    assert upload.exists()
+
+
 def faketime(hours):
     """What is put before a command whose clock is to be wrong; monotonic time is left alone."""
     found = [*Path("/usr/lib").glob("*/faketime/libfaketime.so.1")]

@@ -543,3 +543,17 @@ def test_names_that_are_no_text_come_back_as_they_are(tmp_path):
     paths, _ = files.content_files(tmp_path)
 
     assert os.fsencode(paths[0]) == b"/srv/a/\xff\n.jpg"
+
+
+def test_two_sweeps_at_a_time_take_nothing_from_each_other(folder, monkeypatch):
+    touch = Path.touch
+
+    def touch_and_sweep(path: Path) -> None:
+        touch(path)
+        monkeypatch.setattr(Path, "touch", touch)
+        fresh(folder).sweep(set())
+
+    monkeypatch.setattr(Path, "touch", touch_and_sweep)
+
+    assert folder.sweep(set()) == 0
+    assert list(folder.staging_root.iterdir()) == []
