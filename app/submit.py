@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from redis.exceptions import OutOfMemoryError
+from redis.exceptions import ResponseError
 
 from app.deps import Services, not_found
 from app.errors import Problem, invalid, shown
@@ -259,11 +259,20 @@ def submit_record(
             submitter=submitter,
             passes=passes,
         )
-    except (RecordNotFound, OutOfMemoryError):  # refused before anything was written
-        services.data.discard(folder)
+    except (RecordNotFound, ResponseError):
+        if not _is_known(services, id):  # a first try may have been taken, its answer lost
+            services.data.discard(folder)
         raise
     services.ring(phase.lane)
     return record
+
+
+def _is_known(services: Services, id: str) -> bool:
+    try:
+        services.store.get(id)
+    except RecordNotFound:
+        return False
+    return True
 
 
 def _check_fields(upload: Upload, files_field: str) -> UploadedFile | None:

@@ -10,7 +10,9 @@ import time
 
 import httpx
 import pytest
+import redis
 
+from tests.valkeys import mortal_valkey
 from workers.files import DataFolder
 from workers.settings import Settings
 from workers.store import Store
@@ -171,3 +173,15 @@ def test_a_silent_client_does_not_hold_up_others(api):
     assert api.get("/v1/jobs").status_code == 200
     for connection in idle:
         connection.close()
+
+
+def test_nothing_is_left_of_what_a_store_that_only_reads_refused(tmp_path, running_server):
+    with mortal_valkey() as store, redis.Redis.from_url(store.url) as admin:
+        settings = Settings(data=tmp_path / "data", redis_url=store.url, allowed_roots=[tmp_path])
+        with running_server(settings) as server:
+            admin.execute_command("REPLICAOF", "127.0.0.1", "1")
+            source = {"kind": "folder", "path": str(tmp_path)}
+            reply = httpx.post(f"{server.url}/v1/datasets", json={"source": source}, timeout=20)
+
+    assert (reply.status_code, reply.json()["code"]) == (503, "redis_unavailable")
+    assert list(DataFolder(settings.data).datasets.iterdir()) == []
