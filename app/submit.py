@@ -14,7 +14,7 @@ from app.schemas import DatasetCreate, JobCreate, PredictionCreate
 from app.uploads import Upload, UploadedFile
 from models.config import DistillConfig, resolve
 from workers.archives import check_archive
-from workers.durable import sync_folder
+from workers.durable import sync_folder, write_durably
 from workers.fault_points import fault
 from workers.files import NAMES, disk_guard
 from workers.jobs import NOBODY, Kind, Lane, Phase, Priority, Record, Status, new_id
@@ -292,7 +292,8 @@ def _write_names(folder: Path, files: Sequence[UploadedFile]) -> None:
     """The list that tells what each numbered file was called."""
     rows = [{"file": file.path.name, "name": _file_name(file)} for file in files]
     lines = "".join(json.dumps(row) + "\n" for row in rows)
-    (folder / NAMES).write_text(lines, "ascii")
+    write_durably(folder / NAMES, lines.encode("ascii"))
+    sync_folder(folder)  # the uploaded files' own entries with it
 
 
 def _file_name(file: UploadedFile) -> str:

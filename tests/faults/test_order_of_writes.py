@@ -3,9 +3,13 @@
 import os
 from pathlib import Path
 
+import httpx
 import pytest
 
-from workers.files import DataFolder, write_json
+from tests.serving import RunningServer
+from tests.valkeys import mortal_valkey
+from workers.files import NAMES, DataFolder, write_json
+from workers.settings import Settings
 
 
 @pytest.fixture
@@ -64,3 +68,17 @@ def test_a_json_file_is_durable_before_it_replaces_the_one_before(tmp_path, acts
     assert kinds == ["sync", "move", "sync"]
     (_, partial), (_, source, target), (_, parent) = acts
     assert (partial, target, parent) == (source, tmp_path / "result.json", tmp_path)
+
+
+def test_the_names_of_an_upload_are_durable_before_it_is_accepted(tmp_path, acts):
+    with mortal_valkey() as store:
+        settings = Settings(data=tmp_path, redis_url=store.url, reap_seconds=600)
+        with RunningServer(settings) as server:
+            files = {"files": ("a.jpg", b"x")}
+            httpx.post(f"{server.url}/v1/datasets", files=files, timeout=20).raise_for_status()
+
+    visible = [act[0] == "move" and act[2].parent == tmp_path / "datasets" for act in acts]
+    synced = [act[1] for act in acts[: visible.index(True)] if act[0] == "sync"]
+    assert NAMES in [path.name for path in synced]
+    names = next(path for path in synced if path.name == NAMES)
+    assert names.parent in synced[synced.index(names) :]
