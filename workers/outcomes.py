@@ -170,8 +170,13 @@ def write_success(
 
 
 def keep_end(folder: DataFolder, record: Record, outputs: Outputs) -> bool:
-    """Whether the disk has the end that `record` came to in the store; written where it had not."""
+    """Whether the disk has the end that `record` came to in the store; written where it had not.
+
+    Nothing is missing of a record whose request is gone: it was deleted meanwhile.
+    """
     try:
+        if not (folder.of(record.kind, record.id) / REQUEST).exists():
+            return True
         ending = ending_of(folder, record)
         if ending is None or ending.status is not record.status:
             write_end(folder, record, outputs, status=record.status, error=record.error)

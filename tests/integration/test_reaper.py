@@ -10,9 +10,9 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 
-from workers.files import DataFolder
+from workers.files import DataFolder, write_json
 from workers.jobs import Kind, Lane, Phase, Status
-from workers.outcomes import RESULT, ended, keep_end
+from workers.outcomes import REQUEST, RESULT, ended, keep_end
 from workers.reaper import MAX_RINGS, RING_PAUSE_SECONDS, SWEEP_SECONDS, Reaper
 from workers.settings import Settings
 from workers.store import Renewal, Store
@@ -160,10 +160,12 @@ def test_a_full_disk_keeps_the_reaper_from_nothing(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     store = Store(redis_client, max_attempts=1)
-    hands = {**heard.hands, "keep_end": partial(keep_end, DataFolder(tmp_path))}
+    folder = DataFolder(tmp_path)
+    hands = {**heard.hands, "keep_end": partial(keep_end, folder)}
     reaper = Reaper(store, Settings(lease_seconds=60), **hands, clock=clock)
     for number in (1, 2, 3):
         submit(store, id=f"job_{number}")
+        write_json(made(folder.job(f"job_{number}")) / REQUEST, {})
     for _ in (1, 2):
         claim(store)
     store.release("w")
@@ -345,6 +347,21 @@ def test_an_end_that_nobody_wrote_is_written_until_the_disk_has_it(store, reaper
 
     assert [record.status for record, _ in heard.ends] == [Status.CANCELLED] * 2
     assert store.unkept() == []
+
+
+def test_of_what_was_deleted_meanwhile_nothing_comes_back(store, tmp_path):
+    folder = DataFolder(tmp_path)
+    submit(store)
+    store.cancel("job_1")
+    record = store.get("job_1")  # and here another deletes it, with its folder
+
+    assert keep_end(folder, record, {})
+    assert not folder.job("job_1").exists()
+
+
+def made(folder):
+    folder.mkdir(parents=True)
+    return folder
 
 
 def test_what_succeeded_is_on_disk_already(store, reaper, heard):
