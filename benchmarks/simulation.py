@@ -21,6 +21,7 @@ import redis
 from benchmarks.simulated_store import SimulatedStore
 from models.config import PRESETS
 from workers.jobs import Claim, Kind, Lane, Phase, Priority
+from workers.phases import plan_of
 from workers.reaper import Reaper
 from workers.registry import Registry, Standing
 from workers.settings import Settings
@@ -30,10 +31,9 @@ from workers.store import IllegalMove, StaleClaim
 
 CONFIG = PRESETS["balanced"]
 SHARD = 1000
-#: Images a second of a worker that embeds, and how much longer an image takes in each phase:
-#: as `workers.phases` weighs them.
+#: Images a second of a worker that embeds.
 RATE = 100.0
-COSTS = {"localize": 1 + CONFIG.classes_per_image, "warm_up": 3.0, "train": 6.0, "debias": 0.05}
+CHECK = Phase("check", Lane.METHOD, weight=0.01)
 LEASE, RENEW, REAP, REPLACED = 60.0, 30.0, 5.0, 30.0
 #: Seconds that a unit takes at least.
 LEAST = 0.5
@@ -80,21 +80,18 @@ class Findings:
 
 
 def plan(images: int) -> list[Phase]:
-    """The phases after `check`, as `workers.phases.plan_of` makes them."""
-    shards = -(-images // SHARD)
-    rows = [
-        ("embed", shards, 1),
-        ("debias", 1, 1),
-        ("warm_up", CONFIG.warm_up_epochs + 1, CONFIG.warm_up_epochs + 1),
-        ("localize", shards, 1),
-        ("update", 1, 1),
-        ("train", CONFIG.train_epochs, CONFIG.train_epochs),
-        ("score", 1, 1),
-    ]
-    return [
-        Phase(name, Lane.METHOD, units, name in {"warm_up", "train"}, items=images * passes)
-        for name, units, passes in rows
-    ] + [Phase("export", Lane.IO, items=48), Phase("report", Lane.IO, items=40)]
+    """The phases after `check`, as a job of the preset has them."""
+    return plan_of(CONFIG, images, SHARD)
+
+
+def phase_of(claim: Claim) -> Phase:
+    """The phase of a unit, as its record tells it."""
+    return next(phase for phase in claim.record.phases if phase.name == claim.phase)
+
+
+def seconds_of(phase: Phase, images: int) -> float:
+    """How long a phase of a job of so many images takes, by its weight."""
+    return phase.weight * images / RATE
 
 
 class Simulation:
@@ -159,7 +156,7 @@ class Simulation:
             Kind.JOB,
             id,
             request=request,
-            phases=[Phase("check", Lane.METHOD, weight=0.01)],
+            phases=[CHECK],
             waits_for=dataset_id,
             submitter=self.submitter_of(id),
             priority=self.random.choice(list(Priority)),
@@ -204,7 +201,7 @@ class Simulation:
         return seconds / self.world.workers
 
     def _seconds_of_job(self, images: int) -> float:
-        return sum((phase.items or 0) * COSTS.get(phase.name, 1.0) / RATE for phase in plan(images))
+        return sum(seconds_of(phase, images) for phase in plan(images))
 
     def _at(self, after: float, happen: Callable[[], None]) -> None:
         heapq.heappush(self._events, (self.store.now + after, next(self._numbers), happen))
@@ -268,12 +265,12 @@ class Simulation:
         """As the scripts count them: an even share of the phase's."""
         if claim.phase == "check":
             return self.sizes[claim.record.id]
-        phase = next(phase for phase in claim.record.phases if phase.name == claim.phase)
+        phase = phase_of(claim)
         return -(-(phase.items or 0) // phase.units)
 
     def _seconds_of(self, claim: Claim) -> float:
-        cost = 0.01 if claim.phase == "check" else COSTS.get(claim.phase, 1.0)
-        seconds = self._images_of(claim) * cost / RATE
+        phase = phase_of(claim)
+        seconds = seconds_of(phase, self.sizes[claim.record.id]) / phase.units
         return max(LEAST, seconds * self.random.uniform(0.8, 1.2))
 
     def _renew(self, claim: Claim, beat: int) -> None:
