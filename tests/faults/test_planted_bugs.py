@@ -32,7 +32,7 @@ RENAMED = """\
 """
 #: A test that a bug lets hang is red too, after so many seconds.
 PATIENCE = 60
-PLACES = ("app", "workers", "models", "demo", "tests", "pyproject.toml")
+PLACES = ("app", "workers", "models", "demo", "benchmarks", "tests", "pyproject.toml")
 
 
 @dataclass(frozen=True)
