@@ -21,17 +21,16 @@ BELLS = "ccd:bell:"
 LONGEST_WAIT = 120
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory):
+@pytest.fixture
+def service(tmp_path):
     """An API, and a real worker of lane io behind a line that can be cut."""
-    root = tmp_path_factory.mktemp("bells")
-    (root / "photos").mkdir()
-    Image.new("RGB", (8, 8)).save(root / "photos" / "one.png")
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "one.png")
     with mortal_valkey() as server, BlackHole(str(server.socket)) as line:
         settings = Settings(
-            data=root / "data",
+            data=tmp_path / "data",
             redis_url=server.url,
-            allowed_roots=[root / "photos"],
+            allowed_roots=[tmp_path / "photos"],
             reap_seconds=0.3,
         )
         with RunningServer(settings) as api:
@@ -123,8 +122,7 @@ def test_work_whose_bells_are_lost_is_rung_for_again(service):
 @pytest.mark.parametrize("forget", [False, True])
 def test_a_worker_hears_bells_again_after_a_minute_of_silence(service, forget):
     """Old connections come back to life, or stay silent for ever and have to be given up."""
-    if service.worker is None:
-        service.start_worker()
+    service.start_worker()
     service.wait_for(service.register())
     service.line.fall_silent()
     id = service.register()
