@@ -31,9 +31,11 @@ def connect_safely(connection: Any) -> None:
     Raises:
         UnsafeRedis: it would throw records out.
     """
-    connection.on_connect()
+    # Not `on_connect`: it asks for the health of the connection, which opens a connection where
+    # there is none, without end if somebody in between takes each and closes it again.
+    connection.on_connect_check_health(check_health=False)
     try:
-        connection.send_command("INFO", "memory")
+        connection.send_command("INFO", "memory", check_health=False)
         reply = connection.read_response()
     except redis.exceptions.NoPermissionError:
         return

@@ -15,6 +15,7 @@ from tests.serving import RunningServer, wait_until
 from tests.valkeys import Mortal, mortal_valkey
 from workers.jobs import Status
 from workers.settings import Settings
+from workers.store import connect
 
 LONG = pytest.mark.long
 #: An answer while Redis is away must not take longer, in seconds.
@@ -39,12 +40,12 @@ def place():
 def world_before(new_world, place):
     """To make a world that is about to begin a phase."""
 
-    def make(phase):
+    def make(phase, grace_seconds):
         place.line.heal()
         with redis.Redis.from_url(place.server.url) as client:
             client.flushall()
         world = new_world(at=place.server.url, before=phase)
-        world.reaper.grace_seconds = 2  # a worker that was cut off comes first
+        world.reaper.grace_seconds = grace_seconds
         world.submit()
         return world
 
@@ -121,7 +122,7 @@ def outages():
 @pytest.mark.parametrize("outage", [*outages()])
 def test_a_unit_that_ends_meanwhile_is_recorded_afterwards(world_before, golden, place, outage):
     break_it, phase, seconds = outage
-    world = world_before(phase)
+    world = world_before(phase, grace_seconds=15)  # a worker that was cut off comes first
     with api_of(world, place) as api:
         hand = world.hand(f"unit.batch@{phase}=stop", redis_url=place.line.url)
         world.live_until(hand.is_stopped)
@@ -146,7 +147,7 @@ def test_a_unit_that_ends_meanwhile_is_recorded_afterwards(world_before, golden,
 def test_a_worker_cut_off_for_longer_than_its_lease_yields_and_changes_no_byte(
     world_before, golden, place, seconds
 ):
-    world = world_before("train")
+    world = world_before("train", grace_seconds=1)
     cut_off = world.hand("unit.batch@train=stop", redis_url=place.line.url)
     world.live_until(cut_off.is_stopped)
     place.line.fall_silent()
@@ -163,8 +164,23 @@ def test_a_worker_cut_off_for_longer_than_its_lease_yields_and_changes_no_byte(
     assert result_of(world).differences(golden.result) == []
 
 
+def test_a_line_that_is_taken_and_closed_again_and_again_is_an_error_of_redis(place):
+    """What stands before a Redis that is down may be up."""
+    with connect(Settings(redis_url=place.line.url)) as client:
+        client.ping()
+        place.server.kill()
+        try:
+            for connection in client.connection_pool._available_connections:
+                connection.next_health_check = 0  # nobody has used it for a while
+            with pytest.raises(redis.ConnectionError):
+                client.ping()
+        finally:
+            place.server.start()
+        assert client.ping()
+
+
 def test_an_emptied_redis_knows_nothing_and_says_so(world_before, place):
-    world = world_before("embed")
+    world = world_before("embed", grace_seconds=1)
     with api_of(world, place) as api:
         assert api.get(f"/v1/jobs/{JOB}").json()["status"] == Status.QUEUED
 
