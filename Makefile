@@ -25,7 +25,7 @@ demo: $(INSTALLED) ## The whole journey on a drawn world: labels, a trained stud
 test: $(INSTALLED) ## All tests
 	$(BIN)/pytest -n 2 --dist loadfile
 
-faults: $(INSTALLED) ## Everything that can break is broken: a quarter of an hour
+faults: $(INSTALLED) ## Everything that can break is broken: the long suite
 	$(BIN)/pytest tests/faults --long
 
 check: $(INSTALLED) ## Format, lint, types, import rules
