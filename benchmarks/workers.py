@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import statistics
-import subprocess
 import sys
 import threading
 import time
@@ -17,6 +15,7 @@ from unittest.mock import patch
 
 import torch
 
+from app.children import start_child, stop_child
 from benchmarks.service import SMALL_SIDE, Service, draw_photos, service, small_images
 from models import distill
 from models.config import PRESETS
@@ -72,13 +71,12 @@ def _worker_process(running: Service) -> Iterator[None]:
         "CCD_THREADS": str(running.settings.threads),
     }
     command = [sys.executable, "-m", "app.cli", "worker", "--lane", Lane.METHOD]
-    with (running.settings.data / "worker.log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | environment)
+    log = running.settings.data / "worker.log"
+    process = start_child(command, log=log, env=os.environ | environment)
     try:
         yield
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
+        stop_child(process, seconds=60)
 
 
 def _run_embed(running: Service, dataset_id: str) -> float:
