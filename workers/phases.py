@@ -65,8 +65,7 @@ UPDATE_FIELDS = ("alpha", "floor_classes")
 COST_PASS, COST_STEP, COST_SMALL = 1.0, 3.0, 0.05
 
 #: Most units of `embed` and of `localize`. Opening a phase writes all of them in one script, for
-#: which everybody else waits: 10,000 take some tenths of a second, 100,000 more than the two
-#: seconds after which others give up.
+#: which everybody else waits: 0.14 s for 10,000, docs/scaling.md, where others give up after 2 s.
 MAX_SHARDS = 10_000
 
 #: Raised when the same student would get other thresholds or another file.
