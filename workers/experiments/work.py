@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -116,7 +117,7 @@ class Work:
 
     def seconds(self) -> float:
         """What all pieces asked for took to compute, whenever that was."""
-        return sum(_seconds(self._folder.phase(name)) for name in self.used)
+        return math.fsum(_seconds(self._folder.phase(name)) for name in self.used)
 
 
 class Watch:
