@@ -206,6 +206,7 @@ class Killer:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="killer", daemon=True)
         self.kills: Counter[str] = Counter()
+        self._error: Exception | None = None
         self._log = service.data.parent / "kills.txt"
 
     @property
@@ -213,14 +214,31 @@ class Killer:
         return self._thread.is_alive()
 
     def __enter__(self) -> Self:
+        self._await_targets()
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
+        if self._error is not None:
+            raise Harm(f"the kills ended early: {self._error!r}") from self._error
+
+    def _await_targets(self) -> None:
+        """Every target is there once, or none of its kind would ever be killed."""
+        gives_up_at = time.monotonic() + START_SECONDS
+        while missing := [name for name in TARGETS if not self._found(name)]:
+            if time.monotonic() > gives_up_at:
+                raise Harm(f"no process is a {' or a '.join(missing)} by its command line")
+            time.sleep(0.1)
 
     def _run(self) -> None:
+        try:
+            self._kill_on()
+        except Exception as error:  # noqa: BLE001 - told by `__exit__`, in the thread that waits
+            self._error = error
+
+    def _kill_on(self) -> None:
         ends_at = time.monotonic() + self._seconds
         while not self._over.wait(self._random.uniform(*self._pause)):
             if time.monotonic() > ends_at:
@@ -234,7 +252,7 @@ class Killer:
 
     def _kill(self, target: str) -> bool:
         """Whether there was one to kill."""
-        found = [one for one in self._family() if _is(one, TARGETS[target])]
+        found = self._found(target)
         if not found:
             return False
         victim = self._random.choice(found)
@@ -245,8 +263,9 @@ class Killer:
             return True
         return False
 
-    def _family(self) -> list[psutil.Process]:
-        return psutil.Process(self._service.process.pid).children(recursive=True)
+    def _found(self, target: str) -> list[psutil.Process]:
+        family = psutil.Process(self._service.process.pid).children(recursive=True)
+        return [one for one in family if _is(one, TARGETS[target])]
 
 
 def _is(process: psutil.Process, words: Sequence[str]) -> bool:
