@@ -163,7 +163,8 @@ def never_fires(vitals: Vitals, _limits: Limits) -> Iterator[Finding]:
             severity=Severity.WARNING,
             classes=tuple(silent),
             message=f"no image is labelled {_listed(silent, 'or')}",
-            advice="If your images show it, describe it in other words; if not, leave it out.",
+            advice="If your images show such a class, describe it in other words; if not, leave it "
+            "out.",
         )
 
 

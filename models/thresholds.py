@@ -10,10 +10,15 @@ from models.metrics import Ranking, judged_columns, rank
 #: A pseudo-label from which on a class is taken to be there. Our choice: labels of 1 are only the
 #: most salient objects, docs/method.md 15.
 POSITIVE_LABEL = 0.5
+#: Positives that a threshold is found from, at least. Our choice: of fewer, one image decides.
+MIN_POSITIVES = 5
 
 
 def best_f1_thresholds(
-    scores: Tensor, targets: Tensor, min_positives: int = 5, ignored: Tensor | None = None
+    scores: Tensor,
+    targets: Tensor,
+    min_positives: int = MIN_POSITIVES,
+    ignored: Tensor | None = None,
 ) -> Tensor:
     """For each class the threshold that gives the best F1 against the targets.
 

@@ -26,6 +26,7 @@ from models.portable import load_student, save_student
 from models.prompts import background_classes, class_texts
 from models.student import Student
 from models.teacher import TeacherError
+from models.thresholds import MIN_POSITIVES, POSITIVE_LABEL
 from workers.digests import digest_of
 from workers.durable import sync_file, sync_folder
 from workers.epochs import Epochs
@@ -466,8 +467,8 @@ def _never_top_1(names: list[str], counts: list[int]) -> list[dict[str, Any]]:
     return _warning(
         "never_top_1",
         affected,
-        "no image has it as the teacher's surest answer, so its bias could not be estimated and "
-        "is left uncorrected",
+        "the bias of a class that is the teacher's surest answer on no image cannot be estimated, "
+        "and is left uncorrected",
     )
 
 
@@ -476,8 +477,8 @@ def _no_threshold(names: list[str], thresholds: list[float | None]) -> list[dict
     return _warning(
         "no_threshold",
         affected,
-        "fewer than 5 images have a pseudo-label of 0.5 or more for it, so it has no threshold "
-        "and never fires; its scores can still be read",
+        f"a class with a pseudo-label of {POSITIVE_LABEL} or more on fewer than {MIN_POSITIVES} "
+        "images has no threshold and never fires; its scores can still be read",
     )
 
 

@@ -26,7 +26,7 @@ from workers.worker import Halted
 logger = structlog.get_logger()
 
 #: Raised when the same job would give another report.
-REPORT_VERSION = 2
+REPORT_VERSION = 3
 
 #: Raised when a reader of the old health.json would misread the new one.
 FORMAT = {"name": "ccd-health", "version": 1}

@@ -8,7 +8,9 @@ def test_one_warning_names_every_class_without_a_threshold():
 
     assert warning["code"] == "no_threshold"
     assert warning["classes"] == ["ant", "cow"]
-    assert warning["message"].startswith("'ant', 'cow': fewer than 5 images")
+    assert warning["message"].startswith(
+        "'ant', 'cow': a class with a pseudo-label of 0.5 or more on fewer than 5 images"
+    )
 
 
 def test_nothing_is_said_where_every_class_has_a_threshold():
