@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import Problem, shown
-from app.labels import Labels, Outputs, stage_labels
+from app.labels import Outputs, stage_labels
 from workers.files import MANIFEST, DataFolder
 from workers.jobs import Record
+from workers.label_tables import Labels
 from workers.stages import Stage
 
 #: Columns of the manifest that users see.

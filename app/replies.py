@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import Response
 
 from app.conditional import is_unchanged
-from app.errors import invalid, shown
+from app.errors import Problem, invalid, shown
 from workers.forecast import NO_PLACE, Place, find_places
 from workers.halving import halving_warnings
 from workers.jobs import Kind, Priority, Record, Status
@@ -146,21 +146,44 @@ def page_of(
 
 def write_position(position: int) -> str:
     """The cursor of rows that begin at `position` of a file."""
-    return base64.urlsafe_b64encode(f"at:{position}".encode()).decode().rstrip("=")
+    return write_marked("at", position)
 
 
 def read_position(cursor: str | None) -> int:
     """The position that `write_position` wrote; 0 without one."""
     if cursor is None:
         return 0
+    (position,) = read_marked("at", cursor, 1)
+    if not position.isdecimal() or len(position) > 18:
+        raise bad_cursor(cursor)
+    return int(position)
+
+
+def write_marked(mark: str, *parts: object) -> str:
+    """A cursor that is one of a kind of list."""
+    return (
+        base64.urlsafe_b64encode(":".join(map(str, (mark, *parts))).encode()).decode().rstrip("=")
+    )
+
+
+def read_marked(mark: str, cursor: str, parts: int) -> list[str]:
+    """So many parts, as `write_marked` was given them with this mark.
+
+    Raises:
+        Problem: it gave no such cursor.
+    """
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
-        mark, _, position = text.partition(":")
-        if mark == "at" and position.isdecimal() and len(position) <= 18:
-            return int(position)
     except (binascii.Error, ValueError):
-        pass
-    raise invalid("/query/cursor", f"is no next_cursor of this list, is {shown(cursor)}")
+        raise bad_cursor(cursor) from None
+    found, *rest = text.split(":")
+    if found != mark or len(rest) != parts:
+        raise bad_cursor(cursor)
+    return rest
+
+
+def bad_cursor(cursor: str) -> Problem:
+    return invalid("/query/cursor", f"is no next_cursor of this list, is {shown(cursor)}")
 
 
 def source_reply(source: Mapping[str, Any]) -> dict[str, Any]:

@@ -344,10 +344,11 @@ class CamPending(Reply):
 
 
 class LabelPage(Reply):
-    """Label rows in the order of the images."""
+    """Label rows in the order of the images, or in the one asked for."""
 
     data: list[LabelRow]
     next_cursor: str | None
+    total: int = Field(description="Images that the filters let through, on all pages together.")
 
 
 class Artifact(Reply):

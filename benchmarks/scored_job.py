@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.made_up import saving, write_end
 from models.prompts import canonical_order
-from workers.files import MANIFEST, DataFolder, write_json
+from workers.files import MANIFEST, MANIFEST_BLOCK, DataFolder, write_json
 from workers.stages import STAGE_FILES, Stage, student_id_of
 
 JOB = "job_0123456789"
@@ -58,8 +58,11 @@ def write_job(
     own = data.job(JOB)
     own.mkdir(parents=True, exist_ok=True)
     rows = rows or range(len(next(iter(scores.values()))))
-    listed = [{"path": path, "content": row} for path, row in zip(paths, rows, strict=True)]
-    pq.write_table(pa.Table.from_pylist(listed), own / MANIFEST)
+    listed = [
+        {"image_id": f"img_{n}", "path": path, "content": row}
+        for n, (path, row) in enumerate(zip(paths, rows, strict=True))
+    ]
+    pq.write_table(pa.Table.from_pylist(listed), own / MANIFEST, row_group_size=MANIFEST_BLOCK)
     request = {"classes": [{"name": name, "prompts": []} for name in classes]}
     write_end(data, JOB, request=request, facts={"class_order": order}, outputs=outputs)
 

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from benchmarks.evaluation import bench_evaluate
+from benchmarks.label_pages import bench_label_pages
 from benchmarks.memory import peak_of_process
 from benchmarks.report import bench_report
 from benchmarks.service import draw_photos, small_images, small_name
@@ -45,6 +46,7 @@ def main() -> None:
         "memory": bench_memory,
         "evaluate": bench_evaluate,
         "report": bench_report,
+        "labels": bench_label_pages,
         "workers": bench_workers,
         "overhead": bench_overhead,
     }

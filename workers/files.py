@@ -13,6 +13,7 @@ import struct
 import sys
 import time
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -347,18 +348,24 @@ def read_rows(path: Path, tensor: str, start: int, stop: int) -> list[array[Any]
         start: first row.
         stop: row after the last.
     """
+    block, dtype, width = read_block(path, tensor, start, stop)
+    values = array(_TYPE_CODES[dtype])
+    values.frombytes(block)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return [values[i : i + width] for i in range(0, len(values), width)]
+
+
+def read_block(path: Path, tensor: str, start: int, stop: int) -> tuple[bytes, str, int]:
+    """The same rows as the bytes that they are, little-endian; their type; elements of a row."""
     with path.open("rb") as file:
         entry, base = _tensor_entry(file.fileno(), tensor)
         rows, width = (*entry["shape"], 1)[:2]
         start, stop = max(0, start), min(stop, rows)
-        if start >= stop:
-            return []
-        values = array(_TYPE_CODES[entry["dtype"]])
-        offset = base + entry["data_offsets"][0] + start * width * values.itemsize
-        values.frombytes(os.pread(file.fileno(), (stop - start) * width * values.itemsize, offset))
-    if sys.byteorder == "big":
-        values.byteswap()
-    return [values[i * width : (i + 1) * width] for i in range(stop - start)]
+        row_bytes = width * array(_TYPE_CODES[entry["dtype"]]).itemsize
+        offset = base + entry["data_offsets"][0] + start * row_bytes
+        block = os.pread(file.fileno(), max(0, stop - start) * row_bytes, offset)
+    return block, entry["dtype"], width
 
 
 def _tensor_entry(handle: int, tensor: str) -> tuple[dict[str, Any], int]:
@@ -379,21 +386,40 @@ def manifest_count(path: Path) -> int:
         return int(file.metadata.num_rows)
 
 
-def manifest_rows(path: Path, start: int, stop: int) -> list[dict[str, Any]]:
+def manifest_rows(
+    path: Path, start: int, stop: int, columns: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
     """Rows `start` to `stop` (exclusive, clipped) of a `manifest.parquet`."""
+    stop = min(stop, manifest_count(path))
+    return manifest_rows_at(path, range(max(start, 0), stop), columns)
+
+
+def manifest_rows_at(
+    path: Path, wanted: Sequence[int], columns: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
+    """The wanted rows of a `manifest.parquet`, which has them all, in the order asked for."""
     from pyarrow.parquet import ParquetFile
 
-    rows: list[dict[str, Any]] = []
+    found: dict[int, dict[str, Any]] = {}
+    left = sorted(set(wanted))
     with ParquetFile(path) as file:
-        first = 0
+        first = at = 0
         for group in range(file.num_row_groups):
-            size = file.metadata.row_group(group).num_rows
-            low, high = max(start - first, 0), min(stop - first, size)
-            if low < high:
-                table = file.read_row_group(group, use_threads=False)
-                rows += table.slice(low, high - low).to_pylist()
-            first += size
-    return rows
+            end = bisect_left(left, first + file.metadata.row_group(group).num_rows)
+            if at < end:
+                table = file.read_row_group(group, columns, use_threads=False)
+                rows = table.take([row - first for row in left[at:end]]).to_pylist()
+                found.update(zip(left[at:end], rows, strict=True))
+            first, at = first + file.metadata.row_group(group).num_rows, end
+    return [found[row] for row in wanted]
+
+
+def manifest_column(path: Path, name: str) -> Any:
+    """One column of a `manifest.parquet` as Arrow has it."""
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(path) as file:
+        return file.read([name], use_threads=False)[name].combine_chunks()
 
 
 def iter_manifest(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:

@@ -7,10 +7,11 @@ from fastapi import APIRouter, Header, Query, Response
 from app.conditional import best_type
 from app.deps import DEFAULT_PAGE, AtVersion, Cursor, Limit, ServicesDep
 from app.errors import invalid
-from app.label_replies import CSV, JSON, NDJSON, page_fields, stream
-from app.labels import stage_labels
+from app.label_query import QueryDep
+from app.label_replies import CSV, JSON, NDJSON, answer_page, read_place, stream
+from app.labels import queried_labels
 from app.openapi import problems
-from app.replies import json_reply, read_position
+from app.replies import json_reply
 from app.schemas import LabelPage
 from workers.stages import Stage
 
@@ -35,33 +36,37 @@ def list_labels(
     services: ServicesDep,
     *,
     stage: Annotated[Stage, Query(description="What kind of label.")] = Stage.STUDENT,
+    query: QueryDep,
     views: Annotated[bool, Query(description="Add the local views of each image.")] = False,
     thresholds_version: AtVersion = None,
     limit: Limit = DEFAULT_PAGE,
     cursor: Cursor = None,
     accept: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """`Accept: application/x-ndjson` or `text/csv` streams all rows.
+    """`Accept: application/x-ndjson` or `text/csv` streams all rows; a stream knows no Range.
 
-    Each stage can be read as soon as its phase is done.
+    Each stage can be read as soon as its phase is done. Filters hold together, and for streams
+    too. The pages of a query go on with the thresholds of its first page.
     """
     media_type = best_type(accept, [JSON, NDJSON, CSV])
     if views and media_type == CSV:
         raise invalid("/query/views", "has no place in CSV; ask for JSON or NDJSON")
-    if thresholds_version is not None and stage is not Stage.STUDENT:
+    if thresholds_version is not None and Stage.STUDENT not in {stage, *query.disagree}:
         raise invalid(
             "/query/thresholds_version",
             f"has a meaning for stage student alone, stage is {stage}",
         )
-    record = services.record(job_id, "job")
-    labels = stage_labels(
+    record, place = services.record(job_id, "job"), read_place(cursor)
+    answer = queried_labels(
         record,
         stage,
+        query,
         outputs=services.store.outputs(job_id),
         data=services.data,
         with_views=views,
-        thresholds_version=thresholds_version,
+        thresholds_version=thresholds_version or place.thresholds_version,
     )
     if media_type != JSON:
-        return stream(labels, media_type, filename=f"{job_id}-{stage}")
-    return json_reply(page_fields(labels, read_position(cursor), limit))
+        return stream(answer.labels, media_type, filename=f"{job_id}-{stage}")
+    place.check(answer)
+    return json_reply(answer_page(answer, place.position, limit))

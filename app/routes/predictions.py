@@ -18,7 +18,7 @@ from app.deps import (
     Submitter,
 )
 from app.label_replies import CSV, JSON, NDJSON, page_fields, stream
-from app.labels import Labels, predicted_labels
+from app.labels import predicted_labels
 from app.openapi import json_or_files, problems
 from app.replies import (
     accepted_reply,
@@ -32,6 +32,7 @@ from app.submit import student_job, submit_prediction, submit_upload
 from app.uploads import Upload
 from app.waiting import finished
 from workers.jobs import NOBODY, Record, Status
+from workers.label_tables import Labels
 
 router = APIRouter(tags=["predictions"])
 
