@@ -18,7 +18,13 @@ DEFAULT_PAGE = 100
 MAX_PAGE = 1000
 
 _ID = re.compile(r"[a-z]+_[0-9A-Za-z-]{1,64}")
-_KINDS = {"ds": Kind.DATASET, "job": Kind.JOB, "pred": Kind.PREDICTION, "eval": Kind.EVALUATION}
+_KINDS = {
+    "ds": Kind.DATASET,
+    "job": Kind.JOB,
+    "pred": Kind.PREDICTION,
+    "eval": Kind.EVALUATION,
+    "exp": Kind.EXPORT,
+}
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ IMMUTABLE = "max-age=31536000, immutable"
 MEDIA_TYPES = {
     ".safetensors": "application/vnd.safetensors",
     ".parquet": "application/vnd.apache.parquet",
+    ".csv": "text/csv",
+    ".jsonl": "application/x-ndjson",
     ".md": "text/markdown",
     ".ndjson": "application/x-ndjson",
 }

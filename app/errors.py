@@ -36,6 +36,7 @@ NOUNS = {
     "stu": "student",
     "pred": "prediction",
     "eval": "evaluation",
+    "exp": "export",
 }
 
 
@@ -134,6 +135,12 @@ KINDS: dict[str, ProblemKind] = {
     ),
     "evaluation_not_found": ProblemKind(
         404, "No such evaluation", "There is no evaluation with this id."
+    ),
+    "export_not_found": ProblemKind(
+        404, "No such export", "There is no export with this id, or it was deleted."
+    ),
+    "export_running": ProblemKind(
+        409, "The export has not ended", "Wait until it has ended; then it can be deleted."
     ),
     "input_changed": ProblemKind(
         409,

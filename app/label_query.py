@@ -8,12 +8,10 @@ from fastapi import Depends, Query
 
 from app.errors import Problem, invalid, shown
 from app.text import near_names, plain
-from workers.stages import CERTAIN_STAGES, Stage
+from workers.stages import LABELLED_STAGES, Stage
 
-#: Stages that say which classes are labels of an image.
-LABELLED = (*(stage for stage in Stage if stage in CERTAIN_STAGES), Stage.STUDENT)
 #: What `disagree` may call the stages: the student learned from the pseudo-labels.
-STAGE_NAMES = {**{str(stage): stage for stage in LABELLED}, "teacher": Stage.PSEUDO}
+STAGE_NAMES = {**{str(stage): stage for stage in LABELLED_STAGES}, "teacher": Stage.PSEUDO}
 PATH, UNCERTAINTY, SCORE = "path", "uncertainty", "score:"
 MAX_CLASSES = 100
 MAX_LABELS = 10_000
@@ -76,7 +74,7 @@ class LabelQuery:
             raise invalid(
                 "/query/min_score", f"must not be over max_score, is {low} and that {high}"
             )
-        if stage not in LABELLED:
+        if stage not in LABELLED_STAGES:
             self._check_no_labels(stage)
         return replace(
             self,
@@ -95,7 +93,7 @@ class LabelQuery:
         if self.label_count is not None:
             raise invalid(
                 "/query/label_count",
-                f"must be asked of stage {_listed(LABELLED)}; stage {stage} has no labels",
+                f"must be asked of stage {_listed(LABELLED_STAGES)}; stage {stage} has no labels",
             )
 
     def to_json(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from app.routes import (
     artifacts,
     datasets,
     evaluations,
+    exports,
     health,
     images,
     jobs,
@@ -40,7 +41,7 @@ from workers.version import code_version
 
 ROUTERS = (
     *(datasets, jobs, labels, images, artifacts, reports),
-    *(students, thresholds, predictions, evaluations, workers, health, problems),
+    *(students, thresholds, predictions, evaluations, exports, workers, health, problems),
 )
 
 

@@ -21,6 +21,7 @@ TAGS = [
     {"name": "students", "description": "The classifiers that jobs trained."},
     {"name": "predictions", "description": "Students' answers on new images."},
     {"name": "evaluations", "description": "How good a job's labels are, where truth is known."},
+    {"name": "exports", "description": "Labels as files that other tools read."},
     {"name": "workers", "description": "Who does the work."},
     {"name": "health", "description": "Whether the service can work."},
     {"name": "problems", "description": "What the codes of errors mean."},

@@ -38,6 +38,7 @@ class Kind(StrEnum):
     JOB = "job"
     PREDICTION = "prediction"
     EVALUATION = "evaluation"
+    EXPORT = "export"
     #: A class activation map somebody asked for: made again whenever it is lost.
     CAM = "cam"
 

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 #: A cell that begins like this runs as a formula in a spreadsheet.
@@ -47,13 +47,31 @@ def csv_lines(rows: Iterable[dict[str, Any]]) -> bytes:
     return _csv([_csv_row(row) for row in rows])
 
 
+def long_csv_header() -> bytes:
+    """The names of the columns that `long_csv_lines` fills."""
+    return _csv([["image_id", "path", "class", "score", "label", "thresholds_version"]])
+
+
+def long_csv_lines(rows: Iterable[dict[str, Any]], *, has_labels: bool) -> bytes:
+    """A line for each image and class; `label` is 1 or 0, or empty where nothing says."""
+    return _csv([line for row in rows for line in _long_rows(row, has_labels=has_labels)])
+
+
+def _long_rows(row: dict[str, Any], *, has_labels: bool) -> Iterator[list[str | float | None]]:
+    image = [row["image_id"], safe_cell(row["path"])]
+    labels = frozenset(row["labels"])
+    for name, score in row["scores"].items():
+        label = int(name in labels) if has_labels else None
+        yield [*image, safe_cell(name), score, label, row["thresholds_version"]]
+
+
 def _csv_row(row: dict[str, Any]) -> list[str | float | None]:
     joined = ";".join(map(escaped_name, row["labels"]))
     texts = [row["image_id"], safe_cell(row["path"]), safe_cell(joined)]
     return [*texts, row["thresholds_version"], *row["scores"].values()]
 
 
-def _csv(rows: list[list[Any]]) -> bytes:
+def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
     """Text in quotes, numbers without."""
     text = io.StringIO()
     csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\r\n").writerows(rows)

@@ -32,6 +32,7 @@ from workers.durable import sync_file, sync_folder
 from workers.epochs import Epochs
 from workers.evaluation_unit import evaluate_unit
 from workers.export import checked_images, export
+from workers.export_labels import export_labels
 from workers.files import MANIFEST, WEIGHTS, manifest_count, read_json, write_json
 from workers.folder_run import PREDICT_BATCH
 from workers.halving import fact_of
@@ -115,6 +116,8 @@ def _run(
         return render_cam(claim, bench, on_batch)
     if claim.phase == "evaluate":
         return evaluate_unit(claim, bench, on_batch)
+    if claim.phase == "export_labels":
+        return export_labels(claim, bench, on_batch)
     unit = JobUnit(claim, outputs, bench, on_batch, is_halved=is_halved, run=_run_method)
     torch.set_num_threads(unit.threads)
     return _run_method(unit)

@@ -41,6 +41,8 @@ PREDICTION_FILE = StageFile("predict", "scores.safetensors", "probs")
 #: others say nothing of what is a label.
 CERTAIN = 1.0
 CERTAIN_STAGES = frozenset({Stage.DEBIASED, Stage.PSEUDO})
+#: Stages that say which classes are labels of an image.
+LABELLED_STAGES = (Stage.DEBIASED, Stage.PSEUDO, Stage.STUDENT)
 
 
 def passes_of(config: DistillConfig) -> int:

@@ -20,6 +20,7 @@ STALL_SECONDS = {
     "report": 3600.0,  # pairs of classes are counted over all images before the first picture
     "predict": 900.0,  # as embed
     "evaluate": 3600.0,  # reports once a stage, each of which sorts all images for every class
+    "export_labels": 900.0,  # reports every few thousand rows, or every image; may hash the inputs
     "cam": 900.0,  # one image
 }
 

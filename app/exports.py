@@ -1,0 +1,146 @@
+"""Exports: accepted, shown, downloaded, deleted."""
+
+from pathlib import Path
+from typing import Any
+
+from app.deps import Services
+from app.downloads import StoredFile, stored_file
+from app.errors import Problem, invalid
+from app.export_schemas import ExportCreate
+from app.labels import stage_labels
+from app.replies import state_reply, times_reply
+from app.submit import submit_record
+from workers.exports.formats import Format, stored_name
+from workers.exports.json_files import label_config
+from workers.exports.source import digest_of_export, source_of
+from workers.files import SOURCE
+from workers.jobs import NOBODY, Kind, Lane, Phase, Record, Status, new_id
+from workers.label_tables import Labels
+from workers.stages import student_id_of
+from workers.store import MAX_PAGE, IllegalMove
+from workers.thresholds import NoSuchVersion, read_version
+
+EXPORT_LABELS = "export_labels"
+
+
+def submit_export(
+    services: Services, job: Record, body: ExportCreate, *, submitter: str = NOBODY
+) -> Record:
+    """Write the labels of a stage that is done.
+
+    Raises:
+        Problem: it is not done, there is no such version of the thresholds, or the images are
+            wanted and their dataset was deleted.
+    """
+    labels = _labels(services, job, body)
+    dataset_id = job.request["dataset_id"]
+    wants_images = body.format is Format.YOLO_CLS
+    if wants_images and not (services.data.dataset(dataset_id) / SOURCE).exists():
+        raise Problem("dataset_deleted", f"the images of {job.id} are gone: {dataset_id}")
+    request = {
+        "job_id": job.id,
+        "dataset_id": dataset_id,
+        **body.model_dump(mode="json"),
+        "thresholds_version": labels.thresholds_version,
+        "source": source_of(labels),
+    }
+    request["digest"] = digest_of_export(request)
+    return submit_record(
+        services,
+        Kind.EXPORT,
+        new_id("exp"),
+        request,
+        Phase(EXPORT_LABELS, Lane.IO, items=labels.count()),
+        waits_for=dataset_id if wants_images else None,
+        submitter=submitter,
+    )
+
+
+def export_reply(record: Record) -> dict[str, Any]:
+    request, facts = record.request, record.facts
+    names = request["source"]["classes"]
+    shown = ("job_id", "name", "format", "stage", "thresholds_version", "policy", "image_prefix")
+    is_for_tasks = request["format"] == Format.LABEL_STUDIO
+    return {
+        "id": record.id,
+        **{field: request[field] for field in shown},
+        **state_reply(record),
+        "counts": facts.get("counts"),
+        "losses": facts.get("losses"),
+        "file": StoredFile(**facts["file"], parts=()).listed() if "file" in facts else None,
+        "label_config": label_config(names) if is_for_tasks else None,
+        **times_reply(record),
+    }
+
+
+def export_file(services: Services, record: Record) -> StoredFile:
+    """What can be downloaded.
+
+    Raises:
+        Problem: it is not made yet, or gone.
+    """
+    if record.status is not Status.SUCCEEDED:
+        raise Problem("not_ready", f"{record.id} is {record.status}; it has no file")
+    stored = stored_file(
+        _folder(services, record),
+        stored_name(Format(record.request["format"])),
+        name=record.facts["file"]["name"],
+    )
+    if stored is None:
+        raise Problem("artifact_not_found", f"the file of {record.id} is gone; export it again")
+    return stored
+
+
+def delete_export(services: Services, record: Record) -> dict[str, Any]:
+    """Forget an export; the file goes with the last export that has it.
+
+    Raises:
+        Problem: it has not ended.
+    """
+    folder = _folder(services, record)
+    try:
+        services.store.delete(record.id)
+    except IllegalMove as error:
+        raise Problem("export_running", f"{record.id} is {error.status}") from error
+    services.data.discard(services.data.of(Kind.EXPORT, record.id))
+    freed = 0
+    if not _is_shared(services, record.request["digest"]):
+        freed = _size(folder)
+        services.data.discard(folder)
+    return {"id": record.id, "deleted": True, "bytes_freed": freed}
+
+
+def _labels(services: Services, job: Record, body: ExportCreate) -> Labels:
+    outputs, data = services.store.outputs(job.id), services.data
+    labels = stage_labels(job, body.stage, outputs=outputs, data=data)
+    if body.thresholds_version is None:
+        return labels
+    try:
+        read_version(data, student_id_of(job.id), body.thresholds_version)
+    except NoSuchVersion as error:
+        raise invalid("/thresholds_version", str(error)) from error
+    return stage_labels(
+        job, body.stage, outputs=outputs, data=data, thresholds_version=body.thresholds_version
+    )
+
+
+def _folder(services: Services, record: Record) -> Path:
+    return services.data.phase(f"{EXPORT_LABELS}-{record.request['digest']}")
+
+
+def _is_shared(services: Services, digest: str) -> bool:
+    """Whether another export has the file with this digest, or is to have it."""
+    cursor = None
+    while True:
+        records, cursor = services.store.list(Kind.EXPORT, limit=MAX_PAGE, cursor=cursor)
+        if any(record.request["digest"] == digest for record in records):
+            return True
+        if cursor is None:
+            return False
+
+
+def _size(folder: Path) -> int:
+    try:
+        return sum(path.stat().st_size for path in folder.iterdir())
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,140 @@
+"""Exports: the labels of a job as files that other tools read."""
+
+from typing import Annotated
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Header, Query, Request, Response
+
+from app.conditional import wait_seconds
+from app.deps import DEFAULT_PAGE, Cursor, Limit, ServicesDep, Submitter
+from app.downloads import OCTETS, send_file
+from app.export_schemas import ExportCreate, ExportDeleted, ExportPage, ExportRead
+from app.exports import delete_export, export_file, export_reply, submit_export
+from app.openapi import problems
+from app.replies import accepted_reply, json_reply, page_of, polled_reply
+from app.waiting import finished
+from workers.jobs import NOBODY, Kind
+
+router = APIRouter(tags=["exports"])
+
+
+@router.post(
+    "/v1/jobs/{job_id}/exports",
+    status_code=202,
+    operation_id="create_export",
+    summary="Export the labels of a job",
+    response_model=ExportRead,
+    responses={
+        200: {"model": ExportRead, "description": "It was done within `Prefer: wait=N`."},
+        **problems(
+            "malformed_request",
+            "job_not_found",
+            "not_ready",
+            "dataset_deleted",
+            "body_too_large",
+            "unsupported_media_type",
+            "artifact_corrupt",
+            "disk_full",
+        ),
+    },
+)
+async def create_export(
+    job_id: str,
+    body: ExportCreate,
+    services: ServicesDep,
+    submitter: Submitter = NOBODY,
+    prefer: Annotated[str | None, Header(description="`wait=N`: wait up to N seconds.")] = None,
+) -> Response:
+    """Any stage that is done, also of a job that goes on. `losses` says what the file lacks.
+
+    The same labels in the same format are written once, however often they are exported.
+    """
+    job = await run_sync(services.record, job_id, "job")
+    record = await run_sync(lambda: submit_export(services, job, body, submitter=submitter))
+    wait = wait_seconds(prefer)
+    record = await finished(record, services.store, wait)
+    location = f"/v1/exports/{record.id}"
+    if not record.status.is_final:
+        return accepted_reply(export_reply(record), record, location)
+    headers = {"Location": location, "Preference-Applied": f"wait={wait}"}
+    return json_reply(export_reply(record), headers=headers)
+
+
+@router.get(
+    "/v1/exports",
+    operation_id="list_exports",
+    summary="List exports, newest first",
+    response_model=ExportPage,
+    responses=problems(),
+)
+def list_exports(
+    services: ServicesDep,
+    *,
+    job_id: Annotated[str | None, Query(max_length=100, description="Of this job alone.")] = None,
+    limit: Limit = DEFAULT_PAGE,
+    cursor: Cursor = None,
+) -> Response:
+    """Of all jobs, or of one."""
+    records, next_cursor = page_of(
+        services.store,
+        Kind.EXPORT,
+        limit=limit,
+        cursor=cursor,
+        keep=lambda record: job_id in (None, record.request["job_id"]),
+    )
+    return json_reply({"data": list(map(export_reply, records)), "next_cursor": next_cursor})
+
+
+@router.get(
+    "/v1/exports/{export_id}",
+    operation_id="get_export",
+    summary="Get an export",
+    response_model=ExportRead,
+    responses=problems("export_not_found"),
+)
+def get_export(
+    export_id: str,
+    services: ServicesDep,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """`file` is null until it succeeded."""
+    record = services.record(export_id, "exp")
+    return polled_reply(export_reply(record), record, if_none_match=if_none_match)
+
+
+@router.get(
+    "/v1/exports/{export_id}/file",
+    operation_id="get_export_file",
+    summary="Download the file of an export",
+    response_class=Response,
+    responses={
+        200: {"description": "The file.", "content": {OCTETS: {}}},
+        206: {"description": "The part that the header Range asks for."},
+        304: {"description": "The client has it."},
+        **problems(
+            "export_not_found",
+            "not_ready",
+            "artifact_not_found",
+            "bad_range",
+            "range_not_satisfiable",
+            "artifact_corrupt",
+        ),
+    },
+)
+@router.head("/v1/exports/{export_id}/file", include_in_schema=False)
+def get_export_file(export_id: str, request: Request, services: ServicesDep) -> Response:
+    """The ETag is the SHA-256 of the bytes; Range, If-Range and HEAD work."""
+    record = services.record(export_id, "exp")
+    return send_file(request, export_file(services, record), data=services.data)
+
+
+@router.delete(
+    "/v1/exports/{export_id}",
+    operation_id="delete_export",
+    summary="Delete an export",
+    response_model=ExportDeleted,
+    responses=problems("export_not_found", "export_running"),
+)
+def remove_export(export_id: str, services: ServicesDep) -> Response:
+    """Its record and, unless another export has the same file, its file. The labels stay."""
+    return json_reply(delete_export(services, services.record(export_id, "exp")))

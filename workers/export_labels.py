@@ -1,0 +1,74 @@
+"""The unit of an export: the labels of a stage become one file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from workers.durable import SEAL
+from workers.exports.folders import write_folders
+from workers.exports.formats import SUMMARY, Format, Losses, file_name, stored_name
+from workers.exports.json_files import write_coco, write_label_studio
+from workers.exports.source import Export, OnImages, export_of
+from workers.exports.tables import write_csv, write_jsonl, write_parquet, write_wide_csv
+from workers.files import read_json, write_json
+from workers.jobs import Claim
+from workers.units import Finished, OnBatch, Workbench
+
+Write = Callable[[Export, Path, OnImages], Losses]
+
+WRITERS: dict[Format, Write] = {
+    Format.CSV: write_csv,
+    Format.CSV_WIDE: write_wide_csv,
+    Format.PARQUET: write_parquet,
+    Format.JSONL: write_jsonl,
+    Format.COCO: write_coco,
+    Format.LABEL_STUDIO: write_label_studio,
+}
+
+
+def export_labels(claim: Claim, bench: Workbench, on_batch: OnBatch) -> Finished:
+    """Write the file, unless another export of the same labels has left it."""
+    request, folder = claim.record.request, bench.folder
+    format = Format(request["format"])
+
+    def make(staging: Path) -> None:
+        export = export_of(request, folder)
+        write = WRITERS.get(format) or partial(
+            write_folders, read_image=bench.files(request["dataset_id"]).read
+        )
+        losses = write(export, staging / stored_name(format), _only_forward(on_batch))
+        images = export.labels.count()
+        write_json(staging / SUMMARY, {"images": images, "losses": losses.to_json()})
+
+    name = folder.produce(f"export_labels-{request['digest']}", make, nonce=claim.nonce)
+    summary = read_json(folder.phase(name) / SUMMARY)
+    facts = {
+        "counts": {"images": summary["images"]},
+        "losses": summary["losses"],
+        "file": _file_of(request, folder.phase(name)),
+    }
+    return Finished(name, summary["images"], facts=facts)
+
+
+def _only_forward(on_batch: OnBatch) -> OnImages:
+    """For a file that takes several passes over the images: the first one counts."""
+    furthest = 0
+
+    def on_images(done: int) -> None:
+        nonlocal furthest
+        furthest = max(furthest, done)
+        on_batch(furthest)
+
+    return on_images
+
+
+def _file_of(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The file as it is downloaded."""
+    format = Format(request["format"])
+    files = {entry["name"]: entry for entry in read_json(folder / SEAL)["files"]}
+    stored = files[stored_name(format)]
+    name = file_name(request["job_id"], request["stage"], format, request["thresholds_version"])
+    return {"name": name, "bytes": stored["size"], "sha256": stored["sha256"]}

@@ -1,0 +1,109 @@
+"""Images sorted into a folder for each class, in a zip: one label an image, and what that loses."""
+
+import json
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
+
+from workers.exports.formats import Losses, Policy
+from workers.exports.source import Export, OnImages
+
+#: Beside the folders: the class of each.
+CLASSES_FILE = "classes.json"
+#: The time that every entry has: the first that a zip can tell.
+TIME = (1980, 1, 1, 0, 0, 0)
+FILE_MODE = 0o100644 << 16
+MAX_STEM_CHARACTERS = 80
+#: Names that Windows keeps for devices.
+DEVICES = frozenset(
+    {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+)
+#: By format of the content: suffixes of files may lie, and readers go by them.
+IMAGE_SUFFIXES = {
+    "JPEG": ".jpg",
+    "PNG": ".png",
+    "WEBP": ".webp",
+    "BMP": ".bmp",
+    "GIF": ".gif",
+    "TIFF": ".tif",
+}
+
+#: The bytes of the image with this content.
+ReadImage = Callable[[int], bytes]
+
+
+def write_folders(
+    export: Export, target: Path, on_images: OnImages, read_image: ReadImage
+) -> Losses:
+    """The zip. Its images have the bytes that were registered."""
+    assert export.policy is not None, "the request is checked"
+    folders = folder_names(export.names)
+    losses, copies, filled = Losses(), 0, set()
+    with ZipFile(target, "w", ZIP_STORED) as archive:
+        listed = {folder: name for name, folder in folders.items()}
+        _add(archive, CLASSES_FILE, json.dumps(listed, ensure_ascii=False, indent=1).encode())
+        for number, (image, row) in enumerate(export.pairs(on_images)):
+            chosen = chosen_labels(row, export.policy)
+            losses.images += not chosen
+            losses.labels += len(row["labels"]) - len(chosen)
+            copies += max(0, len(chosen) - 1)
+            filled.update(chosen)
+            if chosen:
+                on_images(number)  # an image takes a while
+                content = read_image(image["content"])
+                for name in chosen:
+                    _add(archive, f"{folders[name]}/{member_name(number, image)}", content)
+    losses.notes = list(_notes(copies, [name for name in export.names if name not in filled]))
+    return losses
+
+
+def chosen_labels(row: Mapping[str, Any], policy: Policy) -> list[str]:
+    """The classes to whose folders an image goes."""
+    labels: list[str] = row["labels"]
+    if policy is Policy.DUPLICATE or len(labels) < 2:
+        return labels
+    # Of equal scores that of the class that the user gave first.
+    return [max(labels, key=row["scores"].__getitem__)] if policy is Policy.TOP1 else []
+
+
+def folder_names(names: Sequence[str]) -> dict[str, str]:
+    """A folder for each class that any file system can have; no two are the same there."""
+    folders: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in names:
+        plain, count = _plain(name) or "class", 1
+        folder = f"{plain}_" if plain.casefold().partition(".")[0] in DEVICES else plain
+        while folder.casefold() in taken:
+            count += 1
+            folder = f"{plain} ({count})"
+        taken.add(folder.casefold())
+        folders[name] = folder
+    return folders
+
+
+def member_name(number: int, image: Mapping[str, Any]) -> str:
+    """The file name of an image: its number in the list, which no other has, and its own."""
+    stem = _plain(PurePosixPath(image["path"]).stem)
+    return f"{number:08d}{'-' if stem else ''}{stem}{IMAGE_SUFFIXES[image['format']]}"
+
+
+def _plain(text: str) -> str:
+    """`text` with nothing in it that a file system or an archive could take for something else."""
+    kept = (c if c in "-_() " or c.isalnum() else "_" for c in unicodedata.normalize("NFC", text))
+    return "".join(kept)[:MAX_STEM_CHARACTERS].strip(" ")
+
+
+def _add(archive: ZipFile, name: str, content: bytes) -> None:
+    info = ZipInfo(name, TIME)
+    info.external_attr = FILE_MODE
+    info.create_system = 3  # Unix, wherever it was made
+    archive.writestr(info, content)
+
+
+def _notes(copies: int, empty: Sequence[str]) -> Any:
+    if copies:
+        yield f"Images with several labels are there several times: {copies:,} copies."
+    if empty:
+        yield f"Classes without an image have no folder: {', '.join(empty)}."
