@@ -2,11 +2,19 @@
 
 import re
 from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import Header
 
 from app.errors import Problem
 
 #: The longest a client may ask a call to wait for its result, in seconds.
 MAX_WAIT_SECONDS = 60
+
+#: What a change may be bound to.
+IfMatch = Annotated[
+    str | None, Header(description="The ETag of the version that the call is about; else any.")
+]
 
 _RANGE = re.compile(r"\s*(\d*)\s*-\s*(\d*)\s*")
 _WAIT = re.compile(r"wait\s*=\s*\"?(\d{1,9})\"?", re.IGNORECASE)
@@ -25,6 +33,20 @@ def matches(if_match: str, etag: str) -> bool:
     """Whether a change may be made: the client has seen this very version. Weak tags never do."""
     tags = [tag.strip() for tag in if_match.split(",")]
     return "*" in tags or etag in tags
+
+
+def check_if_match(if_match: str | None, etag: str, what: str) -> None:
+    """Refuse a call that is about another version of `what` than the present one.
+
+    Raises:
+        Problem: the header If-Match is there and does not name `etag`.
+    """
+    if if_match is not None and not matches(if_match, etag):
+        raise Problem(
+            "precondition_failed",
+            f"{what} is not the version that If-Match names; read it again",
+            headers={"ETag": etag},
+        )
 
 
 def byte_range(header: str | None, if_range: str | None, *, etag: str, size: int) -> range | None:

@@ -2,6 +2,8 @@
 
 import json
 import mimetypes
+import re
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ from urllib.parse import quote
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
-from app.conditional import byte_range, is_unchanged
+from app.conditional import byte_range, check_if_match, is_unchanged
 from app.errors import Problem
 from workers.durable import SEAL
 from workers.files import DataFolder
@@ -27,6 +29,8 @@ MEDIA_TYPES = {
     ".md": "text/markdown",
     ".ndjson": "application/x-ndjson",
 }
+#: What a file name for old clients does not have.
+_NO_PLAIN = re.compile(r"[^A-Za-z0-9 ()._-]")
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,13 @@ class StoredFile:
 
     def disposition(self, kind: str) -> str:
         """The header Content-Disposition: `inline` is shown, `attachment` saved."""
-        return f"{kind}; filename*=utf-8''{quote(self.name, safe='')}"
+        plain = _NO_PLAIN.sub("_", self.name)
+        return f"{kind}; filename=\"{plain}\"; filename*=utf-8''{quote(self.name, safe='')}"
+
+    @property
+    def digest(self) -> str:
+        """The header Repr-Digest (RFC 9530): of the whole file, also where a part is sent."""
+        return f"sha-256=:{b64encode(bytes.fromhex(self.sha256)).decode()}:"
 
     def listed(self) -> dict[str, Any]:
         """Its entry in a list of artifacts."""
@@ -104,22 +114,24 @@ def send_file(
     `headers` are added to the answer, or replace what would stand there.
 
     Raises:
-        Problem: the file is damaged, or the range is no good.
+        Problem: the file is damaged or another version, or the range is no good.
     """
     etag = f'"{stored.sha256}"'
     headers = {
         "Accept-Ranges": "bytes",
         "Cache-Control": f"private, {IMMUTABLE if stored.is_fixed else 'no-cache'}",
         "Content-Disposition": stored.disposition("attachment"),
+        "Repr-Digest": stored.digest,
         **(headers or {}),
         "ETag": etag,
     }
+    check_if_match(request.headers.get("if-match"), etag, stored.name)
     if is_unchanged(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     if not all(data.is_complete(part.folder) for part in stored.parts):
         raise Problem("artifact_corrupt", f"{stored.name} no longer has its checksum")
     part = byte_range(
-        request.headers.get("range"),
+        request.headers.get("range") if request.method == "GET" else None,
         request.headers.get("if-range"),
         etag=etag,
         size=stored.bytes,

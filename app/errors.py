@@ -179,6 +179,12 @@ KINDS: dict[str, ProblemKind] = {
         "The path is outside the folders of CCD_ALLOWED_ROOTS, leads out of them, does not exist "
         "or cannot be read. Which of these is not told.",
     ),
+    "precondition_failed": ProblemKind(
+        412,
+        "It is another version by now",
+        "If-Match names another version than the present one, whose ETag the header tells. Read "
+        "it again, and repeat the call if it is still what you want.",
+    ),
     "prediction_not_found": ProblemKind(
         404, "No such prediction", "There is no prediction with this id."
     ),

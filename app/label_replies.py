@@ -80,7 +80,10 @@ def stream(labels: Labels, media_type: str, *, filename: str) -> StreamingRespon
     return StreamingResponse(
         lines,
         media_type=media_type,
-        headers={"Content-Disposition": f'inline; filename="{filename}.{SUFFIXES[media_type]}"'},
+        headers={
+            "Content-Disposition": f'inline; filename="{filename}.{SUFFIXES[media_type]}"',
+            "Accept-Ranges": "none",  # an export can be fetched in parts
+        },
     )
 
 

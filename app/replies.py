@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -96,22 +97,33 @@ def json_reply(
     content: object, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """`content` as JSON."""
-    body = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Response(body, status, headers, "application/json")
+    return Response(json_text(content), status, headers, "application/json")
 
 
-def polled_reply(
-    content: object, record: Record, *, if_none_match: str | None, mark: str = ""
+def json_text(content: object) -> str:
+    """`content` as the body of an answer has it."""
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def object_reply(
+    content: object, *, if_none_match: str | None, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """One record, with what a client needs that looks at it again and again.
-
-    `mark` is whatever else the content depends on, beyond the version of the record.
-    """
-    etag = f'"{record.version}{mark}"'
-    headers = {"ETag": etag, "Cache-Control": "private, no-cache", **retry_after(record)}
+    """One object with its ETag; 304 where the client has these very bytes."""
+    etag = object_etag(content)
+    headers = {"ETag": etag, "Cache-Control": "private, no-cache", **(headers or {})}
     if is_unchanged(if_none_match, etag):
         return Response(status_code=304, headers=headers)
     return json_reply(content, headers=headers)
+
+
+def object_etag(content: object) -> str:
+    """The strong ETag of an object: of other bytes it is another one, whatever they come from."""
+    return f'"{hashlib.sha256(json_text(content).encode()).hexdigest()[:32]}"'
+
+
+def polled_reply(content: object, record: Record, *, if_none_match: str | None) -> Response:
+    """One record, with what a client needs that looks at it again and again."""
+    return object_reply(content, if_none_match=if_none_match, headers=retry_after(record))
 
 
 def accepted_reply(content: object, record: Record, location: str) -> Response:

@@ -41,6 +41,7 @@ def list_artifacts(job_id: str, services: ServicesDep) -> Response:
             "artifact_not_found",
             "bad_range",
             "range_not_satisfiable",
+            "precondition_failed",
             "artifact_corrupt",
         ),
     },

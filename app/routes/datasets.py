@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Request, Response
 
 from app.bodies import submit_json_or_files, text_fields
+from app.conditional import IfMatch, check_if_match
 from app.deps import DEFAULT_PAGE, Cursor, Limit, ServicesDep, Submitter
 from app.errors import Problem, invalid
 from app.images import IMAGE_FIELDS
@@ -15,6 +16,7 @@ from app.replies import (
     accepted_reply,
     dataset_reply,
     json_reply,
+    object_etag,
     page_of,
     polled_reply,
     read_position,
@@ -153,14 +155,15 @@ def list_skipped_files(
     status_code=204,
     operation_id="delete_dataset",
     summary="Delete a dataset",
-    responses=problems("dataset_not_found", "dataset_in_use"),
+    responses=problems("dataset_not_found", "dataset_in_use", "precondition_failed"),
 )
-def delete_dataset(dataset_id: str, services: ServicesDep) -> Response:
+def delete_dataset(dataset_id: str, services: ServicesDep, if_match: IfMatch = None) -> Response:
     """Its record, list and uploaded images; a folder on the server stays as it is.
 
     What jobs made of it stays too.
     """
-    services.record(dataset_id, "ds")
+    record = services.record(dataset_id, "ds")
+    check_if_match(if_match, object_etag(dataset_reply(record)), dataset_id)
     try:
         services.store.delete(dataset_id)
     except IllegalMove as error:

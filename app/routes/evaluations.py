@@ -121,9 +121,5 @@ def get_evaluation(
     """`result` is null until it succeeded."""
     record = services.record(evaluation_id, "eval")
     result = evaluation_result(record, services, with_curves=curves)
-    return polled_reply(
-        {**evaluation_reply(record), "result": result},
-        record,
-        if_none_match=if_none_match,
-        mark="-curves" if curves else "",
-    )
+    reply = {**evaluation_reply(record), "result": result}
+    return polled_reply(reply, record, if_none_match=if_none_match)

@@ -5,13 +5,13 @@ from typing import Annotated
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from app.conditional import wait_seconds
+from app.conditional import IfMatch, check_if_match, wait_seconds
 from app.deps import DEFAULT_PAGE, Cursor, Limit, ServicesDep, Submitter
 from app.downloads import OCTETS, send_file
 from app.export_schemas import ExportCreate, ExportDeleted, ExportPage, ExportRead
 from app.exports import delete_export, export_file, export_reply, submit_export
 from app.openapi import problems
-from app.replies import accepted_reply, json_reply, page_of, polled_reply
+from app.replies import accepted_reply, json_reply, object_etag, page_of, polled_reply
 from app.waiting import finished
 from workers.jobs import NOBODY, Kind
 
@@ -117,6 +117,7 @@ def get_export(
             "artifact_not_found",
             "bad_range",
             "range_not_satisfiable",
+            "precondition_failed",
             "artifact_corrupt",
         ),
     },
@@ -133,8 +134,10 @@ def get_export_file(export_id: str, request: Request, services: ServicesDep) -> 
     operation_id="delete_export",
     summary="Delete an export",
     response_model=ExportDeleted,
-    responses=problems("export_not_found", "export_running"),
+    responses=problems("export_not_found", "export_running", "precondition_failed"),
 )
-def remove_export(export_id: str, services: ServicesDep) -> Response:
+def remove_export(export_id: str, services: ServicesDep, if_match: IfMatch = None) -> Response:
     """Its record and, unless another export has the same file, its file. The labels stay."""
-    return json_reply(delete_export(services, services.record(export_id, "exp")))
+    record = services.record(export_id, "exp")
+    check_if_match(if_match, object_etag(export_reply(record)), export_id)
+    return json_reply(delete_export(services, record))

@@ -12,7 +12,7 @@ from app.deps import Services, ServicesDep
 from app.downloads import OCTETS, StoredFile, send_file
 from app.images import image_of, image_reply
 from app.openapi import problems
-from app.replies import POLL_SECONDS, json_reply
+from app.replies import POLL_SECONDS, json_reply, object_reply
 from app.schemas import CamPending, JobImage
 from app.waiting import finished
 from workers.cams import CamFormat
@@ -33,12 +33,18 @@ FORMATS = {"image/png": CamFormat.PNG, OCTETS: CamFormat.NPY}
     response_model=JobImage,
     responses=problems("job_not_found", "image_not_found", "not_ready", "artifact_corrupt"),
 )
-def get_job_image(job_id: str, image_id: str, services: ServicesDep) -> Response:
+def get_job_image(
+    job_id: str,
+    image_id: str,
+    services: ServicesDep,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
     """Stages appear as their phases end. The answer outlives the dataset, the image may not."""
     record = services.record(job_id, "job")
     image = image_of(record, image_id, services.data)
     outputs = services.store.outputs(job_id)
-    return json_reply(image_reply(record, image, outputs=outputs, data=services.data))
+    reply = image_reply(record, image, outputs=outputs, data=services.data)
+    return object_reply(reply, if_none_match=if_none_match)
 
 
 @router.get(
@@ -63,6 +69,7 @@ def get_job_image(job_id: str, image_id: str, services: ServicesDep) -> Response
             "too_many_cams",
             "bad_range",
             "range_not_satisfiable",
+            "precondition_failed",
             "artifact_corrupt",
             "disk_full",
         ),

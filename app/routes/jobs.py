@@ -79,14 +79,7 @@ def get_job(
     """With an ETag, and with Retry-After until the job is over."""
     record = services.record(job_id, "job")
     [reply] = job_replies([record], services.store)
-    queue = reply["queue"] or {}
-    return polled_reply(
-        reply,
-        record,
-        if_none_match=if_none_match,
-        # The place in the queue moves while the record stands still.
-        mark="".join(f"-{value}" for value in queue.values() if value is not None),
-    )
+    return polled_reply(reply, record, if_none_match=if_none_match)
 
 
 @router.post(

@@ -130,13 +130,8 @@ def get_prediction(
         labels = _labels(services, record, thresholds_version)
         return stream(labels, media_type, filename=prediction_id)
     start, rows = read_position(cursor), _ready_labels(services, record, thresholds_version)
-    return polled_reply(
-        _with_rows(record, rows, start=start, limit=limit),
-        record,
-        if_none_match=if_none_match,
-        # Thresholds may change while the record stands still.
-        mark=f"-{start}-{limit}-v{rows.thresholds_version if rows else 0}",
-    )
+    reply = _with_rows(record, rows, start=start, limit=limit)
+    return polled_reply(reply, record, if_none_match=if_none_match)
 
 
 def _created_reply(services: Services, record: Record, wait: int) -> Response:

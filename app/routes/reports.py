@@ -19,7 +19,13 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
     response_class=Response,
     responses={
         200: {"description": "A page that needs nothing else.", "content": {"text/html": {}}},
-        **problems("job_not_found", "not_ready", "artifact_not_found", "artifact_corrupt"),
+        **problems(
+            "job_not_found",
+            "not_ready",
+            "artifact_not_found",
+            "precondition_failed",
+            "artifact_corrupt",
+        ),
     },
 )
 @router.head("/report", include_in_schema=False)
@@ -35,7 +41,13 @@ def get_report(job_id: str, request: Request, services: ServicesDep) -> Response
     operation_id="get_job_health",
     summary="Read what was found about a job without knowing the truth",
     response_model=HealthReport,
-    responses=problems("job_not_found", "not_ready", "artifact_not_found", "artifact_corrupt"),
+    responses=problems(
+        "job_not_found",
+        "not_ready",
+        "artifact_not_found",
+        "precondition_failed",
+        "artifact_corrupt",
+    ),
 )
 @router.head("/health", include_in_schema=False)
 def get_job_health(job_id: str, request: Request, services: ServicesDep) -> Response:

@@ -1,15 +1,15 @@
 """Students: the classifiers that jobs trained."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 
 from app.deps import DEFAULT_PAGE, Cursor, Limit, Services, ServicesDep
 from app.downloads import OCTETS, send_file
 from app.errors import Problem
 from app.labels import columns_of
 from app.openapi import problems
-from app.replies import json_reply, page_of
+from app.replies import json_reply, object_reply, page_of
 from app.schemas import Student, StudentPage
 from app.student_files import student_weights
 from app.submit import student_job
@@ -49,9 +49,14 @@ def list_students(
     response_model=Student,
     responses=problems("student_not_found", "artifact_corrupt"),
 )
-def get_student(student_id: str, services: ServicesDep) -> Response:
+def get_student(
+    student_id: str,
+    services: ServicesDep,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
     """Its classes, its thresholds, and where it comes from."""
-    return json_reply(_student_reply(student_job(services, student_id), services))
+    reply = _student_reply(student_job(services, student_id), services)
+    return object_reply(reply, if_none_match=if_none_match)
 
 
 @router.get(
@@ -68,6 +73,7 @@ def get_student(student_id: str, services: ServicesDep) -> Response:
             "artifact_not_found",
             "bad_range",
             "range_not_satisfiable",
+            "precondition_failed",
             "artifact_corrupt",
         ),
     },
