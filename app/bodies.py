@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from anyio.to_thread import run_sync
-from fastapi import Request
+from fastapi import Request, Response
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from app.creating import Creation, Show
 from app.deps import Services
 from app.errors import Problem, invalid
 from app.schemas import MaxBadFraction
@@ -37,23 +37,24 @@ async def read_json(request: Request, kind: type[Body]) -> Body:
     return kind.model_validate(content)
 
 
-async def submit_json_or_files(
-    request: Request,
-    services: Services,
+async def create_from_json_or_files(
+    creation: Creation,
     kind: type[Body],
     *,
-    from_json: Callable[[Body], Record],
-    from_upload: Callable[[Upload, Path], Record],
-) -> Record:
-    """Read the body, whichever it is, and submit what it asks for.
+    from_json: Callable[[Services, Body], Record],
+    from_upload: Callable[[Services, Upload, Path], Record],
+    show: Show,
+) -> Response:
+    """Read the body, whichever it is, and answer with what it makes.
 
     Raises:
         Problem: it is neither JSON nor multipart, or breaks the rules of what it is.
         ValidationError: fields are wrong.
     """
+    request, services = creation.request, creation.services
     if is_json(request):
         body = await read_json(request, kind)
-        return await run_sync(from_json, body)
+        return await creation.of_json(lambda own: from_json(own, body), show)
     if not is_multipart(request):
         raise Problem(
             "unsupported_media_type", "send application/json, or multipart/form-data with files"
@@ -62,7 +63,10 @@ async def submit_json_or_files(
         upload = await receive_upload(
             request, folder, data=services.data, max_bytes=services.settings.max_upload_bytes
         )
-        return await run_sync(from_upload, upload, folder)
+        accepted = await creation.accept(
+            upload.content(), lambda own: from_upload(own, upload, folder), show
+        )
+    return await creation.answer(accepted, show)
 
 
 def text_fields(upload: Upload, known: set[str]) -> dict[str, Any]:

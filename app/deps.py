@@ -10,7 +10,7 @@ from fastapi import Depends, Header, Query, Request
 from app.errors import NOUNS, Problem, shown
 from app.request_times import RequestTimes
 from workers.files import DataFolder
-from workers.jobs import Kind, Lane, Record
+from workers.jobs import Kind, Lane, Mark, Record, new_id
 from workers.settings import SUBMITTER_PATTERN, Settings
 from workers.store import RecordNotFound, Store
 
@@ -36,6 +36,12 @@ class Services:
     data: DataFolder
     ring: Callable[[Lane], None]
     times: RequestTimes
+    #: The key of the request, where it has one.
+    mark: Mark | None = None
+
+    def new_id(self, prefix: str) -> str:
+        """Of a new record: a request that is sent again with its key gets the same ids."""
+        return f"{prefix}_{self.mark.stem}" if self.mark else new_id(prefix)
 
     def record(self, id: str, prefix: str) -> Record:
         """The record of this id and kind.

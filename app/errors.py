@@ -128,6 +128,18 @@ KINDS: dict[str, ProblemKind] = {
         "The data folder has no room for this. Nothing was kept of the request; free some space "
         "and send it again.",
     ),
+    "idempotency_in_flight": ProblemKind(
+        409,
+        "The same request is being answered",
+        "A request with this Idempotency-Key has not been answered yet. Send it again after "
+        "Retry-After seconds: it is answered as the first one then.",
+    ),
+    "idempotency_key_reused": ProblemKind(
+        422,
+        "The key belongs to another request",
+        "This Idempotency-Key was sent in the last 24 hours with another body or to another "
+        "address. Send that request unchanged, or give this one a key of its own.",
+    ),
     "image_not_found": ProblemKind(
         404,
         "No such image",
@@ -408,6 +420,12 @@ def _store_refused(error: redis.ResponseError) -> Problem:
 def _as(code: str) -> Callable[[Exception], Problem]:
     return lambda error: Problem(code, str(error))
 
+
+#: Errors that a request has coming: sent again, it meets them again.
+REFUSALS = (
+    *(ArchiveRejected, ConfigError, DatasetInUse, PathNotAllowed, Problem, RecordNotFound),
+    *(RequestValidationError, UnsupportedArchive, ValidationError),
+)
 
 #: What each error of the lower halves becomes.
 DOMAIN: dict[type[Exception], Callable[[Any], Problem]] = {

@@ -14,7 +14,7 @@ from app.text import near_names
 from app.uploads import Upload, UploadedFile
 from workers.archives import check_archive, is_zip
 from workers.files import CURVES, EVALUATION, read_json
-from workers.jobs import NOBODY, Kind, Lane, Phase, Record, Status, new_id
+from workers.jobs import NOBODY, Kind, Lane, Phase, Record, Status
 from workers.paths import allowed_file, allowed_folder, display_path
 
 EVALUATE = Phase("evaluate", Lane.IO, units=1, sequential=False, weight=1)
@@ -118,7 +118,7 @@ def _submit(
     return submit_record(
         services,
         Kind.EVALUATION,
-        new_id("eval"),
+        services.new_id("eval"),
         request,
         EVALUATE,
         submitter=submitter,

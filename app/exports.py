@@ -14,7 +14,7 @@ from workers.exports.formats import Format, stored_name
 from workers.exports.json_files import label_config
 from workers.exports.source import digest_of_export, source_of
 from workers.files import SOURCE
-from workers.jobs import NOBODY, Kind, Lane, Phase, Record, Status, new_id
+from workers.jobs import NOBODY, Kind, Lane, Phase, Record, Status
 from workers.label_tables import Labels
 from workers.stages import student_id_of
 from workers.store import MAX_PAGE, IllegalMove
@@ -48,7 +48,7 @@ def submit_export(
     return submit_record(
         services,
         Kind.EXPORT,
-        new_id("exp"),
+        services.new_id("exp"),
         request,
         Phase(EXPORT_LABELS, Lane.IO, items=labels.count()),
         waits_for=dataset_id if wants_images else None,

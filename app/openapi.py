@@ -12,6 +12,9 @@ REF = "#/components/schemas/{model}"
 #: What FastAPI describes as the body of a 422, which is never sent.
 UNUSED = ("HTTPValidationError", "ValidationError")
 
+#: Any call that creates may answer these because of its key.
+KEY_PROBLEMS = ("idempotency_in_flight", "idempotency_key_reused")
+
 #: Any call may answer these.
 COMMON = ("invalid_request", "redis_unavailable", "redis_unsafe")
 
@@ -38,6 +41,12 @@ def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
         found["description"] = f"{found['description']} {text}".strip()
         found["content"] = {MEDIA_TYPE: {"schema": {"$ref": REF.format(model="Problem")}}}
     return by_status
+
+
+def created(model: type[BaseModel], *codes: str) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that creates what `model` shows."""
+    done = {"model": model, "description": "It was done within `Prefer: wait=N`."}
+    return {200: done, **problems(*codes, *KEY_PROBLEMS)}
 
 
 BINARY = {"type": "string", "format": "binary"}

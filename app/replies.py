@@ -126,11 +126,6 @@ def polled_reply(content: object, record: Record, *, if_none_match: str | None) 
     return object_reply(content, if_none_match=if_none_match, headers=retry_after(record))
 
 
-def accepted_reply(content: object, record: Record, location: str) -> Response:
-    """Work was accepted: 202, where to look, and when."""
-    return json_reply(content, status=202, headers={"Location": location, **retry_after(record)})
-
-
 def retry_after(record: Record) -> dict[str, str]:
     return {} if record.status.is_final else {"Retry-After": str(POLL_SECONDS)}
 

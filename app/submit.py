@@ -17,8 +17,8 @@ from workers.archives import check_archive
 from workers.durable import sync_folder, write_durably
 from workers.fault_points import fault
 from workers.files import NAMES, disk_guard
-from workers.jobs import NOBODY, Kind, Lane, Phase, Priority, Record, Status, new_id
-from workers.outcomes import write_request
+from workers.jobs import NOBODY, Kind, Lane, Phase, Priority, Record, Status
+from workers.outcomes import REQUEST, read_kept, write_request
 from workers.paths import allowed_folder, display_path
 from workers.stages import passes_of, student_id_of
 from workers.store import RecordNotFound
@@ -54,7 +54,7 @@ def submit_folder(
     return submit_record(
         services,
         Kind.DATASET,
-        new_id("ds"),
+        services.new_id("ds"),
         request,
         REGISTER,
         priority=priority,
@@ -100,7 +100,7 @@ def submit_upload(
     return submit_record(
         services,
         Kind.DATASET,
-        new_id("ds"),
+        services.new_id("ds"),
         request,
         REGISTER,
         submitter=submitter,
@@ -136,7 +136,7 @@ def submit_job(services: Services, body: JobCreate, *, submitter: str = NOBODY) 
     return submit_record(
         services,
         Kind.JOB,
-        new_id("job"),
+        services.new_id("job"),
         request,
         CHECK,
         waits_for=dataset_id,
@@ -155,7 +155,7 @@ def submit_prediction(
     return submit_record(
         services,
         Kind.PREDICTION,
-        new_id("pred"),
+        services.new_id("pred"),
         request,
         PREDICT,
         waits_for=dataset_id,
@@ -221,50 +221,52 @@ def submit_record(
     `brought` are files and folders in staging that the record's own folder is to have, by name.
     The folder appears whole, in one step.
     """
+    asked: dict[str, Any] = {
+        "request": request,
+        "waits_for": waits_for,
+        "request_id": current_request_id(),
+        "priority": priority,
+        "submitter": submitter,
+        "passes": passes,
+    }
     folder = services.data.of(kind, id)
-    request_id = current_request_id()
+    is_ours = False
     try:
         with services.data.staging(f"request-{id}") as own, disk_guard(services.data.root):
             for name, path in (brought or {}).items():
                 path.rename(own / name)
-            write_request(
-                own,
-                kind=kind,
-                id=id,
-                request=request,
-                phases=(phase,),
-                waits_for=waits_for,
-                request_id=request_id,
-                priority=priority,
-                submitter=submitter,
-                passes=passes,
-            )
-            own.rename(folder)
+            write_request(own, kind=kind, id=id, phases=(phase,), mark=services.mark, **asked)
+            is_ours = _appears(own, folder)
             sync_folder(folder.parent)
+        if not is_ours:
+            kept = read_kept(folder)
+            asked |= {"request": kept.request, "waits_for": kept.waits_for, "passes": kept.passes}
         fault("submit.written", id, redis=services.store.redis)
         services.store.redis.ping()
     except BaseException:
-        services.data.discard(folder)
+        if is_ours:
+            services.data.discard(folder)
         raise
     # From here on Redis may have taken it even if it does not answer: what it needs stays.
     try:
-        record = services.store.create(
-            kind,
-            id,
-            request=request,
-            phases=[phase],
-            waits_for=waits_for,
-            request_id=request_id,
-            priority=priority,
-            submitter=submitter,
-            passes=passes,
-        )
+        record = services.store.create(kind, id, phases=[phase], **asked)
     except (RecordNotFound, ResponseError):
         if not _is_known(services, id):  # a first try may have been taken, its answer lost
             services.data.discard(folder)
         raise
     services.ring(phase.lane)
     return record
+
+
+def _appears(own: Path, folder: Path) -> bool:
+    """Whether `own` is `folder` now; if not, the same request was here before and left the same."""
+    try:
+        own.rename(folder)
+    except OSError:
+        if not (folder / REQUEST).exists():
+            raise
+        return False
+    return True
 
 
 def _is_known(services: Services, id: str) -> bool:

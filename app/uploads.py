@@ -1,6 +1,7 @@
 """Uploaded files go to disk as their bytes arrive; nothing is held in memory."""
 
 import asyncio
+import hashlib
 import secrets
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,7 @@ class UploadedFile:
     raw_name: bytes
     path: Path
     bytes: int
+    sha256: str
 
 
 @dataclass
@@ -53,6 +55,11 @@ class Upload:
 
     fields: dict[str, str] = field(default_factory=dict)
     files: list[UploadedFile] = field(default_factory=list)
+
+    def content(self) -> list[object]:
+        """What it held, as JSON can: the same for the same fields, names and bytes."""
+        files = [[f.field, f.raw_name.decode("latin-1"), f.sha256] for f in self.files]
+        return [self.fields, *files]
 
     def named(self, name: str) -> list[UploadedFile]:
         """The files of one form field, in the order in which they came."""
@@ -161,6 +168,7 @@ class _PartWriter:
         self._headers: dict[bytes, bytes] = {}
         self._field, self._raw_name = "", b""
         self._file: BinaryIO | None = None
+        self._digest = hashlib.sha256()
         self._text: bytearray | None = None
         self._is_ended = False
         self._parts = 0
@@ -220,6 +228,7 @@ class _PartWriter:
             return
         self._raw_name = raw_name
         self._file = self._next_path().open("xb")
+        self._digest = hashlib.sha256()
 
     def _next_path(self) -> Path:
         return self._folder / f"{len(self.upload.files):08d}"
@@ -227,6 +236,7 @@ class _PartWriter:
     def _write_part(self, chunk: bytes, start: int, end: int) -> None:
         if self._file is not None:
             self._file.write(chunk[start:end])
+            self._digest.update(chunk[start:end])
             return
         assert self._text is not None, "headers come before data"
         self._text += chunk[start:end]
@@ -240,8 +250,9 @@ class _PartWriter:
         size = self._file.tell()
         self._file.close()
         self._file = None
-        path = self._next_path()
-        self.upload.files.append(UploadedFile(self._field, self._raw_name, path, size))
+        sha256 = self._digest.hexdigest()
+        file = UploadedFile(self._field, self._raw_name, self._next_path(), size, sha256)
+        self.upload.files.append(file)
 
     def _keep_text(self) -> None:
         assert self._text is not None, "a part that is no file is a text"

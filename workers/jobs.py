@@ -124,6 +124,18 @@ class JobError:
     retryable: bool = False
 
 
+@dataclass(frozen=True)
+class Mark:
+    """The key of the request that makes a record; see `workers/once.py`."""
+
+    #: Whose it is, and its text.
+    name: str
+    #: Stands for everything that was asked for.
+    digest: str
+    #: What the ids of the request's records have behind their prefixes.
+    stem: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """A piece of work as Redis holds it at one moment. Times are RFC 3339 in UTC."""
@@ -189,8 +201,13 @@ def split_unit_id(unit: str) -> tuple[str, str, int]:
 
 def new_id(prefix: str) -> str:
     """Opaque; sorts by the millisecond of its making, then at random (60 bits)."""
+    return f"{prefix}_{new_stem()}"
+
+
+def new_stem() -> str:
+    """What an id has behind its prefix."""
     milliseconds = _in_digits(time.time_ns() // 1_000_000, 10)
-    return f"{prefix}_{milliseconds}{_in_digits(secrets.randbits(60), 12)}"
+    return f"{milliseconds}{_in_digits(secrets.randbits(60), 12)}"
 
 
 def made_ms(id: str) -> int | None:

@@ -8,6 +8,11 @@ from workers.jobs import MOVES, Status
 
 #: Upper bounds of the buckets into which the durations of phases fall, in whole seconds.
 PHASE_SECONDS = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600)
+#: For so long the key of a request is held while it is answered. Who dies with one blocks it no
+#: longer; who is slower does no harm, because whoever takes it over makes the same records.
+ONCE_LEASE_SECONDS = 10
+#: How long a key and the answer to its request are remembered.
+ONCE_KEEP_SECONDS = 24 * 3600
 #: What every script begins with, in this order.
 SHARED = ("prelude", "shares", "course")
 
@@ -40,6 +45,8 @@ def constants(
             "shares": dict(shares),
             "method": method,
             "phase_seconds": PHASE_SECONDS,
+            "once_lease_ms": ONCE_LEASE_SECONDS * 1000,
+            "once_keep_ms": ONCE_KEEP_SECONDS * 1000,
         }
     )
 

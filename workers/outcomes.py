@@ -17,6 +17,7 @@ from workers.jobs import (
     NOBODY,
     JobError,
     Kind,
+    Mark,
     Phase,
     Priority,
     Record,
@@ -77,6 +78,8 @@ class Kept:
     created_ms: int
     #: None for one that has not ended.
     ending: Ending | None
+    #: That of the request that made it, if it had a key.
+    mark: Mark | None = None
 
 
 def write_request(
@@ -91,6 +94,7 @@ def write_request(
     priority: int = Priority.NORMAL,
     submitter: str = NOBODY,
     passes: int = 0,
+    mark: Mark | None = None,
 ) -> None:
     """What was accepted, into the record's own folder, before the store knows of it."""
     make_folder(own)
@@ -104,6 +108,7 @@ def write_request(
         "passes": passes,
         "waits_for": waits_for,
         "request_id": request_id,
+        "mark": asdict(mark) if mark else None,
     }
     write_json(own / REQUEST, kept)
 
@@ -231,6 +236,7 @@ def read_kept(own: Path) -> Kept:
             request_id=asked["request_id"],
             created_ms=_created(asked["id"], own),
             ending=_read_ending(own),
+            mark=Mark(**asked["mark"]) if asked.get("mark") else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         reason = f"{REQUEST} or {RESULT} has not what a record needs: {error!r}"

@@ -197,6 +197,7 @@ class Store:
             _asked(kept.priority, kept.submitter, kept.passes, kept.request_id),
             *(kept.waits_for or "", kept.created_ms),
             "" if kept.ending is None else write_ending(kept.ending),
+            "" if kept.mark is None else json.dumps(vars(kept.mark)),
         )
         if answer == "unmet":
             raise RecordNotFound(str(kept.waits_for))

@@ -4,16 +4,16 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Response
 
-from app.bodies import submit_json_or_files, text_fields
+from app.bodies import create_from_json_or_files, text_fields
 from app.conditional import IfMatch, check_if_match
-from app.deps import DEFAULT_PAGE, Cursor, Limit, ServicesDep, Submitter
+from app.creating import CreationDep
+from app.deps import DEFAULT_PAGE, Cursor, Limit, Services, ServicesDep, Submitter
 from app.errors import Problem, invalid
 from app.images import IMAGE_FIELDS
-from app.openapi import json_or_files, problems
+from app.openapi import created, json_or_files, problems
 from app.replies import (
-    accepted_reply,
     dataset_reply,
     json_reply,
     object_etag,
@@ -38,7 +38,8 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
     operation_id="create_dataset",
     summary="Register a folder of the server, a zip file or uploaded images",
     response_model=Dataset,
-    responses=problems(
+    responses=created(
+        Dataset,
         "malformed_request",
         "path_not_allowed",
         "upload_stalled",
@@ -50,25 +51,22 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
     ),
     openapi_extra=json_or_files(DatasetCreate, files_field="files"),
 )
-async def create_dataset(
-    request: Request, services: ServicesDep, submitter: Submitter = NOBODY
-) -> Response:
+async def create_dataset(creation: CreationDep, submitter: Submitter = NOBODY) -> Response:
     """Every file is decoded once by a worker; `status` tells when the dataset is ready."""
 
-    def from_upload(upload: Upload, folder: Path) -> Record:
+    def from_upload(services: Services, upload: Upload, folder: Path) -> Record:
         fields = text_fields(upload, {"name", "max_bad_fraction"})
         return submit_upload(
             services, upload, folder, files_field="files", submitter=submitter, **fields
         )
 
-    record = await submit_json_or_files(
-        request,
-        services,
+    return await create_from_json_or_files(
+        creation,
         DatasetCreate,
-        from_json=lambda body: submit_folder(services, body, submitter=submitter),
+        from_json=lambda services, body: submit_folder(services, body, submitter=submitter),
         from_upload=from_upload,
+        show=dataset_reply,
     )
-    return accepted_reply(dataset_reply(record), record, f"/v1/datasets/{record.id}")
 
 
 @router.get(

@@ -1,13 +1,15 @@
 """Evaluations: how good a job's labels are, where the user knows the truth."""
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Response
 
-from app.bodies import submit_json_or_files
-from app.deps import DEFAULT_PAGE, Cursor, Limit, ServicesDep, Submitter
+from app.bodies import create_from_json_or_files
+from app.creating import CreationDep
+from app.deps import DEFAULT_PAGE, Cursor, Limit, Services, ServicesDep, Submitter
 from app.evaluation_schemas import EvaluationCreate, EvaluationPage, EvaluationRead
 from app.evaluations import (
     evaluation_reply,
@@ -16,8 +18,8 @@ from app.evaluations import (
     submit_uploaded_truth,
     succeeded_job,
 )
-from app.openapi import BINARY, json_or_form, problems
-from app.replies import accepted_reply, json_reply, page_of, polled_reply
+from app.openapi import BINARY, created, json_or_form, problems
+from app.replies import json_reply, page_of, polled_reply
 from app.uploads import Upload
 from workers.jobs import NOBODY, Kind, Record
 from workers.truth.truth import Format
@@ -42,7 +44,8 @@ FORM = {
     operation_id="create_evaluation",
     summary="Compare a job's labels with the truth",
     response_model=EvaluationRead,
-    responses=problems(
+    responses=created(
+        EvaluationRead,
         "malformed_request",
         "path_not_allowed",
         "job_not_found",
@@ -57,26 +60,26 @@ FORM = {
     openapi_extra=json_or_form(EvaluationCreate, FORM),
 )
 async def create_evaluation(
-    job_id: str, request: Request, services: ServicesDep, submitter: Submitter = NOBODY
+    job_id: str, creation: CreationDep, submitter: Submitter = NOBODY
 ) -> Response:
     """A truth as an uploaded file, or a file or folder of the server.
 
     What is wrong inside the truth shows when it is read: the evaluation then fails, with the line.
     """
-    job = await run_sync(succeeded_job, services, job_id)
+    job = await run_sync(succeeded_job, creation.services, job_id)
 
-    def from_upload(upload: Upload, _folder: Path) -> Record:
+    def from_upload(services: Services, upload: Upload, _folder: Path) -> Record:
         return submit_uploaded_truth(services, job, upload, submitter=submitter)
 
-    record = await submit_json_or_files(
-        request,
-        services,
+    return await create_from_json_or_files(
+        creation,
         EvaluationCreate,
-        from_json=lambda body: submit_evaluation(services, job, body, submitter=submitter),
+        from_json=lambda services, body: submit_evaluation(
+            services, job, body, submitter=submitter
+        ),
         from_upload=from_upload,
+        show=partial(_shown, creation.services),
     )
-    reply = {**evaluation_reply(record), "result": None}
-    return accepted_reply(reply, record, f"/v1/evaluations/{record.id}")
 
 
 @router.get(
@@ -120,6 +123,10 @@ def get_evaluation(
 ) -> Response:
     """`result` is null until it succeeded."""
     record = services.record(evaluation_id, "eval")
-    result = evaluation_result(record, services, with_curves=curves)
-    reply = {**evaluation_reply(record), "result": result}
+    reply = _shown(services, record, with_curves=curves)
     return polled_reply(reply, record, if_none_match=if_none_match)
+
+
+def _shown(services: Services, record: Record, *, with_curves: bool = False) -> dict[str, Any]:
+    result = evaluation_result(record, services, with_curves=with_curves)
+    return {**evaluation_reply(record), "result": result}

@@ -5,14 +5,14 @@ from typing import Annotated
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from app.conditional import IfMatch, check_if_match, wait_seconds
+from app.conditional import IfMatch, check_if_match
+from app.creating import CreationDep
 from app.deps import DEFAULT_PAGE, Cursor, Limit, ServicesDep, Submitter
 from app.downloads import OCTETS, send_file
 from app.export_schemas import ExportCreate, ExportDeleted, ExportPage, ExportRead
 from app.exports import delete_export, export_file, export_reply, submit_export
-from app.openapi import problems
-from app.replies import accepted_reply, json_reply, object_etag, page_of, polled_reply
-from app.waiting import finished
+from app.openapi import created, problems
+from app.replies import json_reply, object_etag, page_of, polled_reply
 from workers.jobs import NOBODY, Kind
 
 router = APIRouter(tags=["exports"])
@@ -24,40 +24,29 @@ router = APIRouter(tags=["exports"])
     operation_id="create_export",
     summary="Export the labels of a job",
     response_model=ExportRead,
-    responses={
-        200: {"model": ExportRead, "description": "It was done within `Prefer: wait=N`."},
-        **problems(
-            "malformed_request",
-            "job_not_found",
-            "not_ready",
-            "dataset_deleted",
-            "body_too_large",
-            "unsupported_media_type",
-            "artifact_corrupt",
-            "disk_full",
-        ),
-    },
+    responses=created(
+        ExportRead,
+        "malformed_request",
+        "job_not_found",
+        "not_ready",
+        "dataset_deleted",
+        "body_too_large",
+        "unsupported_media_type",
+        "artifact_corrupt",
+        "disk_full",
+    ),
 )
 async def create_export(
-    job_id: str,
-    body: ExportCreate,
-    services: ServicesDep,
-    submitter: Submitter = NOBODY,
-    prefer: Annotated[str | None, Header(description="`wait=N`: wait up to N seconds.")] = None,
+    job_id: str, body: ExportCreate, creation: CreationDep, submitter: Submitter = NOBODY
 ) -> Response:
     """Any stage that is done, also of a job that goes on. `losses` says what the file lacks.
 
     The same labels in the same format are written once, however often they are exported.
     """
-    job = await run_sync(services.record, job_id, "job")
-    record = await run_sync(lambda: submit_export(services, job, body, submitter=submitter))
-    wait = wait_seconds(prefer)
-    record = await finished(record, services.store, wait)
-    location = f"/v1/exports/{record.id}"
-    if not record.status.is_final:
-        return accepted_reply(export_reply(record), record, location)
-    headers = {"Location": location, "Preference-Applied": f"wait={wait}"}
-    return json_reply(export_reply(record), headers=headers)
+    job = await run_sync(creation.services.record, job_id, "job")
+    return await creation.of_json(
+        lambda services: submit_export(services, job, body, submitter=submitter), export_reply
+    )
 
 
 @router.get(

@@ -122,7 +122,7 @@ async def get_cam(
 async def _ended(record: Record, services: Services, seconds: int) -> Record:
     """As `finished`; a record that is forgotten meanwhile has ended, and its map tells how."""
     try:
-        return await finished(record, services.store, seconds)
+        return await finished(record.id, services.store, seconds)
     except RecordNotFound:
         return record
 

@@ -1,14 +1,15 @@
 """Jobs: runs of the method over a dataset with a class list."""
 
-from typing import Annotated
+from functools import partial
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Response
 
-from app.deps import DEFAULT_PAGE, Cursor, Limit, ServicesDep, Submitter
+from app.creating import CreationDep
+from app.deps import DEFAULT_PAGE, Cursor, Limit, Services, ServicesDep, Submitter
 from app.errors import Problem
-from app.openapi import problems
+from app.openapi import created, problems
 from app.replies import (
-    accepted_reply,
     job_replies,
     job_reply,
     json_reply,
@@ -18,7 +19,7 @@ from app.replies import (
 )
 from app.schemas import Job, JobCreate, JobPage
 from app.submit import submit_job
-from workers.jobs import NOBODY, Kind, Status
+from workers.jobs import NOBODY, Kind, Record, Status
 from workers.outcomes import try_write_end
 from workers.store import IllegalMove
 
@@ -31,7 +32,8 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
     operation_id="create_job",
     summary="Label the images of a dataset and train a student",
     response_model=Job,
-    responses=problems(
+    responses=created(
+        Job,
         "malformed_request",
         "path_not_allowed",
         "dataset_not_found",
@@ -41,11 +43,14 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
         "disk_full",
     ),
 )
-def create_job(body: JobCreate, services: ServicesDep, submitter: Submitter = NOBODY) -> Response:
+async def create_job(
+    body: JobCreate, creation: CreationDep, submitter: Submitter = NOBODY
+) -> Response:
     """With `source` one call registers the folder and starts the job."""
-    record = submit_job(services, body, submitter=submitter)
-    [reply] = job_replies([record], services.store)
-    return accepted_reply(reply, record, f"/v1/jobs/{record.id}")
+    return await creation.of_json(
+        lambda services: submit_job(services, body, submitter=submitter),
+        partial(_shown, creation.services),
+    )
 
 
 @router.get(
@@ -78,8 +83,7 @@ def get_job(
 ) -> Response:
     """With an ETag, and with Retry-After until the job is over."""
     record = services.record(job_id, "job")
-    [reply] = job_replies([record], services.store)
-    return polled_reply(reply, record, if_none_match=if_none_match)
+    return polled_reply(_shown(services, record), record, if_none_match=if_none_match)
 
 
 @router.post(
@@ -108,3 +112,8 @@ def cancel_job(job_id: str, services: ServicesDep) -> Response:
         status=200 if status is Status.CANCELLED else 202,
         headers=retry_after(record),
     )
+
+
+def _shown(services: Services, record: Record) -> dict[str, Any]:
+    [reply] = job_replies([record], services.store)
+    return reply

@@ -1,13 +1,15 @@
 """Predictions: a student's answer on new images."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Response
 
-from app.bodies import submit_json_or_files, text_fields
-from app.conditional import best_type, wait_seconds
+from app.bodies import create_from_json_or_files, text_fields
+from app.conditional import best_type
+from app.creating import CreationDep
 from app.deps import (
     DEFAULT_PAGE,
     AtVersion,
@@ -19,10 +21,8 @@ from app.deps import (
 )
 from app.label_replies import CSV, JSON, NDJSON, page_fields, stream
 from app.labels import predicted_labels
-from app.openapi import json_or_files, problems
+from app.openapi import created, json_or_files, problems
 from app.replies import (
-    accepted_reply,
-    json_reply,
     polled_reply,
     prediction_reply,
     read_position,
@@ -30,7 +30,6 @@ from app.replies import (
 from app.schemas import Prediction, PredictionCreate
 from app.submit import student_job, submit_prediction, submit_upload
 from app.uploads import Upload
-from app.waiting import finished
 from workers.jobs import NOBODY, Record, Status
 from workers.label_tables import Labels
 
@@ -43,38 +42,32 @@ router = APIRouter(tags=["predictions"])
     operation_id="create_prediction",
     summary="Ask a student about images",
     response_model=Prediction,
-    responses={
-        200: {"model": Prediction, "description": "It was done within `Prefer: wait=N`."},
-        **problems(
-            "malformed_request",
-            "path_not_allowed",
-            "student_not_found",
-            "dataset_not_found",
-            "upload_stalled",
-            "dataset_failed",
-            "body_too_large",
-            "unsupported_media_type",
-            "unsupported_archive",
-            "archive_rejected",
-            "disk_full",
-        ),
-    },
+    responses=created(
+        Prediction,
+        "malformed_request",
+        "path_not_allowed",
+        "student_not_found",
+        "dataset_not_found",
+        "upload_stalled",
+        "dataset_failed",
+        "body_too_large",
+        "unsupported_media_type",
+        "unsupported_archive",
+        "archive_rejected",
+        "disk_full",
+    ),
     openapi_extra=json_or_files(PredictionCreate, files_field="images"),
 )
 async def create_prediction(
-    student_id: str,
-    request: Request,
-    services: ServicesDep,
-    submitter: Submitter = NOBODY,
-    prefer: Annotated[str | None, Header(description="`wait=N`: wait up to N seconds.")] = None,
+    student_id: str, creation: CreationDep, submitter: Submitter = NOBODY
 ) -> Response:
     """Images as files, a folder of the server, or a dataset.
 
     With `Prefer: wait=N` (at most 60) the answer is the finished prediction where it can be.
     """
-    job = await run_sync(student_job, services, student_id)
+    job = await run_sync(student_job, creation.services, student_id)
 
-    def from_upload(upload: Upload, folder: Path) -> Record:
+    def from_upload(services: Services, upload: Upload, folder: Path) -> Record:
         name = text_fields(upload, {"name"}).get("name")
         dataset = submit_upload(
             services,
@@ -88,16 +81,15 @@ async def create_prediction(
         body = PredictionCreate(dataset_id=dataset.id, name=name)
         return submit_prediction(services, job, body, submitter=submitter)
 
-    record = await submit_json_or_files(
-        request,
-        services,
+    return await create_from_json_or_files(
+        creation,
         PredictionCreate,
-        from_json=lambda body: submit_prediction(services, job, body, submitter=submitter),
+        from_json=lambda services, body: submit_prediction(
+            services, job, body, submitter=submitter
+        ),
         from_upload=from_upload,
+        show=partial(_first_page, creation.services),
     )
-    wait = wait_seconds(prefer)
-    record = await finished(record, services.store, wait)
-    return await run_sync(_created_reply, services, record, wait)
 
 
 @router.get(
@@ -134,15 +126,9 @@ def get_prediction(
     return polled_reply(reply, record, if_none_match=if_none_match)
 
 
-def _created_reply(services: Services, record: Record, wait: int) -> Response:
-    """200 with the rows where the client waited long enough, else 202."""
+def _first_page(services: Services, record: Record) -> dict[str, Any]:
     rows = _ready_labels(services, record)
-    reply = _with_rows(record, rows, start=0, limit=DEFAULT_PAGE)
-    location = f"/v1/predictions/{record.id}"
-    if not record.status.is_final:
-        return accepted_reply(reply, record, location)
-    headers = {"Location": location, "Preference-Applied": f"wait={wait}"}
-    return json_reply(reply, headers=headers)
+    return _with_rows(record, rows, start=0, limit=DEFAULT_PAGE)
 
 
 def _with_rows(record: Record, rows: Labels | None, *, start: int, limit: int) -> dict[str, Any]:

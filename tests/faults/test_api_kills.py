@@ -87,19 +87,23 @@ def api(settings, folder, tmp_path):
     process.end()
 
 
+KEY = {"Idempotency-Key": "once"}
+
+
 def picture():
     content = io.BytesIO()
     Image.new("RGB", (8, 8), "red").save(content, "png")
     return content.getvalue()
 
 
-def by_upload(url, _settings):
-    return httpx.post(f"{url}/v1/datasets", files={"files": ("a.png", picture())}, timeout=60)
+def by_upload(url, _settings, headers=None):
+    files = {"files": ("a.png", picture())}
+    return httpx.post(f"{url}/v1/datasets", files=files, headers=headers, timeout=60)
 
 
-def by_folder(url, settings):
-    source = {"kind": "folder", "path": str(settings.allowed_roots[0])}
-    return httpx.post(f"{url}/v1/datasets", json={"source": source}, timeout=60)
+def by_folder(url, settings, headers=None):
+    body = {"source": {"kind": "folder", "path": str(settings.allowed_roots[0])}}
+    return httpx.post(f"{url}/v1/datasets", json=body, headers=headers, timeout=60)
 
 
 #: Where it dies, and how many datasets are on disk then: none, or one with all that it needs.
@@ -138,6 +142,34 @@ def test_a_kill_leaves_a_whole_dataset_or_none(api, store, settings, death):
     datasets = store.list(Kind.DATASET)[0]
     assert again in [dataset.id for dataset in datasets]
     assert [dataset.status for dataset in datasets] == [Status.SUCCEEDED] * (kept + 1)
+
+
+#: Where it dies with a request that has a key: before the record, and before its answer.
+KEYED = ["create.accepted", pytest.param("submit.written", marks=pytest.mark.long)]
+
+
+@pytest.mark.parametrize("moment", KEYED)
+@pytest.mark.parametrize("send", [by_upload, pytest.param(by_folder, marks=pytest.mark.long)])
+def test_a_request_with_a_key_that_is_sent_again_after_a_kill_makes_one_dataset(
+    api, store, settings, send, moment
+):
+    folder = DataFolder(settings.data)
+    api.start(f"{moment}=kill")
+    with pytest.raises(httpx.TransportError):
+        send(api.url, settings, KEY)
+    api.process.wait()
+
+    api.start()
+    assert send(api.url, settings, KEY).json()["code"] == "idempotency_in_flight"
+    store.redis.hset(f"ccd:once:default:{KEY['Idempotency-Key']}", "until_ms", 0)
+    again = send(api.url, settings, KEY).json()["id"]
+    assert send(api.url, settings, KEY).json()["id"] == again
+    worker_of(store, settings).run_until_empty()
+
+    assert [path.name for path in folder.datasets.iterdir()] == [again]
+    assert [(each.id, each.status) for each in store.list(Kind.DATASET)[0]] == [
+        (again, Status.SUCCEEDED)
+    ]
 
 
 @pytest.mark.parametrize("restarts", [1, pytest.param(6, marks=pytest.mark.long)])

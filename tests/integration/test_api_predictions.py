@@ -104,7 +104,7 @@ def test_a_client_that_waits_too_short_is_told_where_to_look(api, student):
     reply = api.post(student, json={"dataset_id": api.new_dataset()}, headers={"Prefer": "wait=1"})
 
     assert reply.status_code == 202
-    assert "preference-applied" not in reply.headers
+    assert reply.headers["preference-applied"] == "wait=1"
 
 
 def test_rows_come_in_pages_and_streams(api, student):

@@ -1,7 +1,7 @@
 -- What every script of this folder shares: keys and small words. It is put in front of each when
 -- it is loaded; shares.lua and course.lua follow.
 -- ARGV[1] is JSON: moves {to: {from: true}}, lease_ms, max_attempts, backoff_ms, ageing_ms, shares
--- {submitter: weight}, method, phase_seconds.
+-- {submitter: weight}, method, phase_seconds, once_lease_ms, once_keep_ms.
 -- Key names are built here, so one node only: a cluster would want them declared.
 
 local SETTINGS = cjson.decode(ARGV[1])
@@ -25,6 +25,7 @@ local function index_key(kind) return 'ccd:records:' .. kind end -- those that l
 local function waiting_key(lane) return 'ccd:waiting:' .. lane end -- queued unit -> since when
 local function delayed_key(lane) return 'ccd:delayed:' .. lane end
 local function held_key(lane) return 'ccd:held:' .. lane end -- units in hand
+local function once_key(name) return 'ccd:once:' .. name end -- the key of a request
 
 local function read(id, field) return redis.call('HGET', record_key(id), field) end
 local function number(id, field) return tonumber(read(id, field) or 0) end

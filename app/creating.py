@@ -1,0 +1,163 @@
+"""Calls that create: what they make is made once however often they are sent, and waited for."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+from anyio.to_thread import run_sync
+from fastapi import Depends, Header, Request, Response
+from redis import RedisError
+
+from app.conditional import wait_seconds
+from app.deps import Services, ServicesDep
+from app.errors import REFUSALS, Problem
+from app.replies import json_text, retry_after
+from app.waiting import WAITS, finished
+from workers.digests import digest_of
+from workers.fault_points import fault
+from workers.jobs import NOBODY, Record
+from workers.once import Answered, KeyBusy, KeyReused, Once, Taken
+from workers.store import RecordNotFound
+
+#: What the key of a request may look like: visible ASCII.
+KEY_PATTERN = r"^[!-~]{1,255}$"
+#: Seconds after which a request that is being answered may be sent again.
+BUSY_SECONDS = 1
+
+#: Makes the records, with the ids that the services it is given hand out.
+Submit = Callable[[Services], Record]
+#: A record as the answer shows it.
+Show = Callable[[Record], Any]
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The first answer to a request, as it is kept for those that repeat it."""
+
+    #: Of the record.
+    id: str
+    headers: dict[str, str]
+    content: str
+
+
+class Creation:
+    """One request that creates a record."""
+
+    def __init__(self, request: Request, services: Services, key: str | None, wait: int) -> None:
+        self.request, self.services = request, services
+        self._key, self._wait = key, wait
+        self._is_repeated = False
+
+    async def of_json(self, submit: Submit, show: Show) -> Response:
+        """The answer to a request whose whole content is its JSON body."""
+        accepted = await self.accept(_digest_of_json(await self.request.body()), submit, show)
+        return await self.answer(accepted, show)
+
+    async def accept(self, content: object, submit: Submit, show: Show) -> Accepted:
+        """What `submit` makes, or made when the request came before.
+
+        Args:
+            content: what stands for the body, in a form that JSON can hold.
+            submit: makes the records.
+            show: the record as the answer has it.
+
+        Raises:
+            Problem: the key was sent with another content, or this one is being answered.
+        """
+        return await run_sync(self._accept, content, submit, show)
+
+    async def answer(self, accepted: Accepted, show: Show) -> Response:
+        """The answer, after the wait that was asked for."""
+        headers = {"Idempotent-Replayed": "true"} if self._is_repeated else {}
+        if self._wait:
+            with suppress(RecordNotFound):  # a request of yesterday, whose work was deleted since
+                record = await finished(accepted.id, self.services.store, self._wait)
+                headers["Preference-Applied"] = f"wait={self._wait}"
+                status = 200 if record.status.is_final else 202
+                accepted = await run_sync(_accepted, record, show)
+                return _response(accepted, headers, status)
+        return _response(accepted, headers, 202)
+
+    def _accept(self, content: object, submit: Submit, show: Show) -> Accepted:
+        if self._key is None:
+            return _accepted(submit(self.services), show)
+        taken = self._take(self._key, content)
+        if isinstance(taken, Answered):
+            self._is_repeated = True
+            return Accepted(**taken.answer)
+        self._is_repeated = taken.is_again
+        return self._make(taken, submit, show)
+
+    def _take(self, key: str, content: object) -> Taken | Answered:
+        # Keys of requests are one submitter's own, once it is known whose request it is.
+        name = f"{NOBODY}:{key}"
+        url = self.request.url
+        digest = digest_of(self.request.method, url.path, url.query, content)
+        try:
+            return Once(self.services.store).take(name, digest)
+        except KeyBusy as error:
+            raise Problem(
+                "idempotency_in_flight",
+                f"the request with Idempotency-Key {key} is being answered; send it again",
+                headers={"Retry-After": str(BUSY_SECONDS)},
+            ) from error
+        except KeyReused as error:
+            raise Problem(
+                "idempotency_key_reused",
+                f"Idempotency-Key {key} was sent with another request in the last 24 hours; "
+                "a new request needs a new key",
+            ) from error
+
+    def _make(self, taken: Taken, submit: Submit, show: Show) -> Accepted:
+        once = Once(self.services.store)
+        try:
+            accepted = _accepted(submit(replace(self.services, mark=taken.mark)), show)
+        except Exception as error:
+            with suppress(RedisError):  # then its lease has to end
+                once.let_go(taken, forget=isinstance(error, REFUSALS))
+            raise
+        fault("create.accepted", accepted.id, redis=self.services.store.redis)
+        with suppress(RedisError):  # it is accepted all the same, and found by its ids
+            once.keep(taken, vars(accepted))
+        return accepted
+
+
+def _accepted(record: Record, show: Show) -> Accepted:
+    headers = {"Location": f"/v1/{record.kind}s/{record.id}", **retry_after(record)}
+    return Accepted(record.id, headers, json_text(show(record)))
+
+
+def _response(accepted: Accepted, headers: dict[str, str], status: int) -> Response:
+    headers = {**accepted.headers, **headers}
+    return Response(accepted.content, status, headers, "application/json")
+
+
+def _digest_of_json(body: bytes) -> str:
+    """The same for the same JSON, however it is spaced and ordered."""
+    try:
+        content = json.dumps(json.loads(body), sort_keys=True).encode()
+    except (ValueError, RecursionError):
+        content = body
+    return hashlib.sha256(content).hexdigest()
+
+
+async def _creation(
+    request: Request,
+    services: ServicesDep,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            pattern=KEY_PATTERN,
+            description="Of your choice, new for each thing you want made. The same request with "
+            "the same key is answered as the first time and makes nothing more, for 24 hours.",
+        ),
+    ] = None,
+    prefer: WAITS = None,
+) -> Creation:
+    return Creation(request, services, idempotency_key, wait_seconds(prefer))
+
+
+CreationDep = Annotated[Creation, Depends(_creation)]
