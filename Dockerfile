@@ -20,13 +20,13 @@ RUN pip install --no-cache-dir --require-hashes -r requirements/api.txt
 
 FROM build AS build-api
 COPY . .
-RUN pip install --no-cache-dir --no-deps .
+RUN pip install --no-cache-dir --no-deps ./client .
 
 FROM build AS build-worker
 COPY requirements/worker.txt requirements/worker.txt
 RUN pip install --no-cache-dir --require-hashes -r requirements/worker.txt
 COPY . .
-RUN pip install --no-cache-dir --no-deps .
+RUN pip install --no-cache-dir --no-deps ./client .
 
 FROM base AS api
 COPY --from=build-api /venv /venv

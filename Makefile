@@ -12,11 +12,11 @@ help: ## This list
 
 setup: $(INSTALLED) ## Make .venv with everything, from the lock file
 
-$(INSTALLED): requirements/all.txt pyproject.toml
+$(INSTALLED): requirements/all.txt pyproject.toml client/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed; name one with: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/all.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e ./client -e .
 	touch $@
 
 demo: $(INSTALLED) ## The whole journey on a drawn world: labels, a trained student, a table
@@ -61,10 +61,11 @@ lock: ## Resolve the lock files again; needs uv
 	env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL sh -c '\
 	    lock() { file=$$1; shift; uv pip compile --quiet --universal --python-version 3.11 \
 	        --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	        --no-emit-package ccd-client \
 	        --constraints requirements/constraints.txt pyproject.toml "$$@" --output-file $$file; }; \
 	    lock requirements/api.txt && \
 	    lock requirements/worker.txt --extra worker --extra offline && \
 	    lock requirements/all.txt --extra worker --extra offline --extra research --extra dev'
 
 clean: ## Remove .venv and caches; data folders stay
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build *.egg-info client/build client/src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -16,6 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from app.command_line import check_redis, fail, settings_of
+from app.connection import KeyOption
 from app.operating import DataOption, commands
 from workers.files import PAGE
 from workers.settings import Settings
@@ -164,6 +165,7 @@ def run(
         str | None,
         typer.Option(envvar="CCD_URL", help="The service; else one that runs here, or a new one."),
     ] = None,
+    key: KeyOption = None,
 ) -> None:
     """Label a folder and train a student: the whole journey.
 
@@ -183,6 +185,7 @@ def run(
         config=parse_config(config or ()),
         out=out,
         url=url,
+        key=key,
     )
     raise typer.Exit(run_order(order, settings_of(), Console()))
 

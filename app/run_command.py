@@ -9,23 +9,22 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 import typer
 from rich.console import Console
 
-from app.client import Client, Refused, Unreachable, folder_files
-from app.run_display import RunDisplay, class_table, describe_progress
+from app.exit_codes import Exit, outcome
+from app.run_display import RunDisplay, class_table, describe_progress, short_bytes
 from app.run_service import ready_service
+from app.watching import Watch
+from ccd_client import CcdError, Client, Conflict, Dataset, Forbidden, Job
 from models.config import ConfigError, parse_settings
 from workers.files import ONNX, PAGE, WEIGHTS
 from workers.model_card import CARD_MARKDOWN
 from workers.settings import Settings
 
-#: Exit codes beside 0. A wrong command line is 2 too; 130 leaves a job that there is to go on.
-EXIT_FAILED, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_CANCELLED, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
 #: Files of the phases `export` and `report` that are saved beside the student.
 EXPORTS = (ONNX, CARD_MARKDOWN, PAGE)
-#: How often the job is asked for, in seconds.
+#: How often a job that waits for its turn is asked for, in seconds.
 POLL_SECONDS = 0.5
 
 
@@ -40,19 +39,12 @@ class Order:
     out: Path
     #: None: a running service is looked for, else one is started.
     url: str | None = None
+    key: str | None = None
 
-    def request(self, source: Mapping[str, Any]) -> dict[str, Any]:
-        """The body of the job to be created."""
-        body = {"classes": list(self.classes), "config": dict(self.config), **source}
-        return body | ({"preset": self.preset} if self.preset else {})
-
-
-class RunFailed(Exception):
-    """The journey ended early."""
-
-    def __init__(self, message: str, *, code: int) -> None:
-        super().__init__(message)
-        self.code = code
+    def request(self) -> dict[str, Any]:
+        """The job to be created, but for its images; a preset only where one was asked for."""
+        fields = {"classes": self.classes, "config": self.config or None, "preset": self.preset}
+        return {name: value for name, value in fields.items() if value is not None}
 
 
 def run(order: Order, settings: Settings, console: Console) -> int:
@@ -61,17 +53,15 @@ def run(order: Order, settings: Settings, console: Console) -> int:
     try:
         with (
             RunDisplay(console) as display,
-            ready_service(order.url, order.folder, settings, display.say) as client,
+            ready_service(
+                order.url, order.key, folder=order.folder, settings=settings, say=display.say
+            ) as client,
         ):
             return Journey(order, client, display, console).run()
-    except RunFailed as failure:
-        message, code = str(failure), failure.code
-    except Refused as refusal:
-        message, code = f"the service refused: {refusal}", EXIT_REFUSED
-    except Unreachable as error:
-        message, code = str(error), EXIT_UNREACHABLE
+    except CcdError as error:
+        message, code = outcome(error)
     except KeyboardInterrupt:
-        message, code = "interrupted", EXIT_INTERRUPTED
+        message, code = "interrupted", Exit.INTERRUPTED
     print(f"ccd run: {message}", file=sys.stderr)
     return code
 
@@ -86,67 +76,39 @@ class Journey:
     def run(self) -> int:
         """Submit, follow, save, report."""
         job = self._submit()
-        self._display.say(f"job {job['id']}, {self._client.url}/v1/jobs/{job['id']}")
+        self._display.say(f"job {job.id}, {self._client.url}{job.path}")
         while True:
             try:
-                job = self._follow(job["id"])
+                follow(job, self._client, self._display)
                 break
             except KeyboardInterrupt:
                 answer = self._ask()
             if answer == "leave":
-                self._display.say(f"job {job['id']} is left as it is")
-                return EXIT_INTERRUPTED
+                self._display.say(f"job {job.id} is left as it is")
+                return Exit.INTERRUPTED
             if answer == "cancel":
-                self._cancel(job["id"])
-        return self._finish(job)
+                cancel(job)
+        self._save(job.check())
+        return Exit.DONE
 
-    def _submit(self) -> dict[str, Any]:
+    def _submit(self) -> Job:
         """The job, on the folder itself where the service may read it, else on a copy."""
+        request = self._order.request()
         if _is_on_this_machine(self._client.url):
-            source = {"source": {"kind": "folder", "path": str(self._order.folder)}}
             try:
-                return self._client.post("/v1/jobs", self._order.request(source))
-            except Refused as refusal:
-                if refusal.status != httpx.codes.FORBIDDEN:
+                return self._client.jobs.create(folder=self._order.folder, **request)
+            except Forbidden as refusal:
+                if refusal.code != "path_not_allowed":
                     raise
-        dataset = self._upload()
-        return self._client.post("/v1/jobs", self._order.request({"dataset_id": dataset["id"]}))
+        return self._client.jobs.create(dataset=self._upload(), **request)
 
-    def _upload(self) -> dict[str, Any]:
-        total = sum(path.stat().st_size for path in folder_files(self._order.folder))
-        sent = 0
+    def _upload(self) -> Dataset:
+        def show(sent: int, total: int) -> None:
+            measured = f"{short_bytes(sent)} of {short_bytes(total)}"
+            self._display.show("upload", 100 * sent / max(total, 1), measured)
 
-        def show(count: int) -> None:
-            nonlocal sent
-            sent += count
-            self._display.show(
-                "upload", 100 * sent / max(total, 1), f"{sent / 1e6:,.1f}/{total / 1e6:,.1f} MB"
-            )
-
-        return self._client.upload(self._order.folder, self._order.folder.name, show)
-
-    def _follow(self, job_id: str) -> dict[str, Any]:
-        """The job once it has ended, its progress shown on the way."""
-        while True:
-            job = self._client.get(f"/v1/jobs/{job_id}")
-            if job["terminal"]:
-                return job
-            self._show(job)
-            time.sleep(POLL_SECONDS)
-
-    def _show(self, job: Mapping[str, Any]) -> None:
-        queue = job["queue"]
-        if job["status"] == "cancelling":
-            self._display.show("cancelling", job["progress"]["percent"])
-        elif queue is None:
-            progress = job["progress"]
-            measured = describe_progress(progress)
-            self._display.show(progress["phase"] or "", progress["percent"], measured)
-        elif queue["position"] is None:  # it waits for its dataset
-            progress = self._client.get(f"/v1/datasets/{job['dataset_id']}")["progress"]
-            self._display.show("register", progress["percent"], describe_progress(progress))
-        else:
-            self._display.show("queued", 0, f"position {queue['position']}")
+        folder = self._order.folder
+        return self._client.datasets.upload(folder, name=folder.name, on_progress=show)
 
     def _ask(self) -> str:
         """`cancel`, `watch` or `leave`. Nobody there to ask means cancel."""
@@ -160,46 +122,55 @@ class Journey:
             return "cancel"
         return answers.get(answer.strip().lower()[:1], "watch")
 
-    def _cancel(self, job_id: str) -> None:
-        try:
-            self._client.post(f"/v1/jobs/{job_id}/cancel")
-        except Refused as refusal:
-            if refusal.status != httpx.codes.CONFLICT:  # it has ended meanwhile
-                raise
-
-    def _finish(self, job: Mapping[str, Any]) -> int:
-        if job["status"] == "cancelled":
-            raise RunFailed("the job was cancelled", code=EXIT_CANCELLED)
-        if job["status"] == "failed":
-            raise RunFailed(_describe_failure(job["error"]), code=EXIT_FAILED)
+    def _save(self, job: Job) -> None:
         self._display.show("done", 100)
-        self._save(job)
-        return 0
-
-    def _save(self, job: Mapping[str, Any]) -> None:
         out = self._order.out
         out.mkdir(parents=True, exist_ok=True)
-        labels = f"/v1/jobs/{job['id']}/labels"
-        self._client.download(labels, out / "labels.csv", accept="text/csv")
-        self._client.download(labels, out / "labels.ndjson", accept="application/x-ndjson")
-        student = self._client.get(f"/v1/students/{job['student_id']}")
-        self._client.download(f"/v1/students/{job['student_id']}/weights", out / WEIGHTS)
+        for name in ("labels.csv", "labels.ndjson"):
+            job.labels().save(out / name)
+        student = job.student()
+        student.download(out / WEIGHTS)
         saved = ["labels.csv", "labels.ndjson", WEIGHTS, *self._save_exports(job)]
-        names = [spec["name"] for spec in job["classes"]]
-        self._console.print(class_table(out / "labels.ndjson", names, student["thresholds"]))
-        for warning in job["warnings"]:
-            self._display.say(_describe_warning(warning))
+        names = [spec.name for spec in job.classes]
+        self._console.print(class_table(out / "labels.ndjson", names, student.thresholds))
+        for warning in job.warnings:
+            self._display.say(f"warning: {warning}")
         for name in saved:
             self._display.say(str(out / name))
 
-    def _save_exports(self, job: Mapping[str, Any]) -> list[str]:
+    def _save_exports(self, job: Job) -> list[str]:
         """Save what there is; a warning of the job tells why something could not be made."""
-        artifacts = f"/v1/jobs/{job['id']}/artifacts"
-        there = {row["name"] for row in self._client.get(artifacts)["data"]}
+        there = {row.name for row in job.artifacts()}
         names = [name for name in EXPORTS if name in there]
         for name in names:
-            self._client.download(f"{artifacts}/{name}", self._order.out / name)
+            job.download(name, self._order.out / name)
         return names
+
+
+def follow(job: Job, client: Client, display: RunDisplay) -> None:
+    """Show a job until it has ended."""
+    while job.status == "queued":
+        _show_queued(job, client, display)
+        time.sleep(POLL_SECONDS)
+        job.refresh()
+    job.wait(on_event=Watch(display).see)
+
+
+def cancel(job: Job) -> None:
+    """Cancel a job, unless it has ended meanwhile."""
+    try:
+        job.cancel()
+    except Conflict:
+        job.refresh()
+
+
+def _show_queued(job: Job, client: Client, display: RunDisplay) -> None:
+    position = job.queue and job.queue.position
+    if position is not None:
+        display.show("queued", 0, f"position {position}")
+    else:  # it waits for its dataset
+        progress = client.datasets.get(job.dataset_id).progress
+        display.show("register", progress.percent, describe_progress(progress))
 
 
 def parse_classes(text: str) -> list[str]:
@@ -222,15 +193,3 @@ def parse_config(pairs: Sequence[str]) -> dict[str, Any]:
 def _is_on_this_machine(url: str) -> bool:
     """Only then does a path mean the same folder to the service."""
     return urlsplit(url).hostname in {"127.0.0.1", "::1", "localhost"}
-
-
-def _describe_warning(warning: Mapping[str, Any]) -> str:
-    hint = f". {warning['hint']}" if warning.get("hint") else ""
-    return f"warning: {warning['message']}{hint}"
-
-
-def _describe_failure(error: Mapping[str, Any] | None) -> str:
-    if error is None:
-        return "the job failed"
-    hint = f"; {error['hint']}" if error.get("hint") else ""
-    return f"the job failed in {error['phase']}, {error['code']}: {error['message']}{hint}"

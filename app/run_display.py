@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console
 from rich.progress import (
@@ -22,8 +22,12 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from ccd_client.models import Progress as ProgressOfWork
+
 #: Without a terminal: a line at least every so many seconds while something moves.
 PLAIN_SECONDS = 10.0
+#: The heights of a curve.
+BARS = "▁▂▃▄▅▆▇█"
 
 
 class Measured(ProgressColumn):
@@ -91,16 +95,32 @@ class RunDisplay:
             self.say(f"{phase:<12} {percent:5.1f} %  {measured}".rstrip())
 
 
-def describe_progress(progress: Mapping[str, Any]) -> str:
+def describe_progress(progress: ProgressOfWork) -> str:
     """`1,200/4,000  35.1 images/s  1:20 left`, as far as it is known."""
     parts = []
-    if progress.get("total"):
-        parts.append(f"{progress['done']:,}/{progress['total']:,}")
-    if progress.get("rate_per_second"):
-        parts.append(f"{progress['rate_per_second']:.1f} images/s")
-    if progress.get("eta_seconds") is not None:
-        parts.append(f"{clock(progress['eta_seconds'])} left")
+    if progress.total:
+        parts.append(f"{progress.done:,}/{progress.total:,}")
+    if progress.rate_per_second:
+        parts.append(f"{progress.rate_per_second:.1f} images/s")
+    if progress.eta_seconds is not None:
+        parts.append(f"{clock(progress.eta_seconds)} left")
     return "  ".join(parts)
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """A curve in one line of text, the least value lowest."""
+    low, high = min(values), max(values)
+    steps = len(BARS) - 1
+    return "".join(BARS[round(steps * (value - low) / ((high - low) or 1))] for value in values)
+
+
+def short_bytes(count: float) -> str:
+    """`12.3 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
 
 
 def clock(seconds: float) -> str:

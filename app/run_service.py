@@ -10,37 +10,41 @@ from pathlib import Path
 from typing import Any
 
 from app.children import start_child, stop_child, tail
-from app.client import Client, Unreachable
 from app.standalone import SERVICE_FILE
+from ccd_client import Client, ServiceUnreachable
+from ccd_client.credentials import USUAL_URL
 from workers.settings import Settings
 
-#: Where a service listens unless told otherwise.
-USUAL_URL = "http://127.0.0.1:8000"
 #: How long our own service may take to be ready and to stop, in seconds.
 START_SECONDS, STOP_SECONDS = 120.0, 50.0
 
 
 @contextmanager
 def ready_service(
-    url: str | None, folder: Path, settings: Settings, say: Callable[[str], None]
+    url: str | None,
+    key: str | None,
+    *,
+    folder: Path,
+    settings: Settings,
+    say: Callable[[str], None],
 ) -> Iterator[Client]:
     """The service at `url`, else one that runs here, else one of our own that may read `folder`.
 
     Raises:
-        Unreachable: there is none at `url`, or none could be started.
+        ServiceUnreachable: there is none at `url`, or none could be started.
     """
     if url is not None:
-        with Client(url) as client:
+        with Client(url, key) as client:
             if not client.is_ready():
-                raise Unreachable(f"no service is ready at {url}")
+                raise ServiceUnreachable(f"no service is ready at {url}")
             yield client
         return
-    for running in (_written_url(settings), USUAL_URL):
-        with Client(running) as client:
+    for running in (written_url(settings), USUAL_URL):
+        with Client(running, key) as client:
             if client.is_ready():
                 yield client
                 return
-    with _own_service(folder, settings, say) as own, Client(own) as client:
+    with _own_service(folder, settings, say) as own, Client(own, key) as client:
         yield client
 
 
@@ -65,9 +69,9 @@ def _await_service(service: subprocess.Popen[bytes], settings: Settings, *, log:
     gives_up_at = time.monotonic() + START_SECONDS
     while _written_pid(settings) != service.pid:
         if service.poll() is not None or time.monotonic() > gives_up_at:
-            raise Unreachable(f"the service did not start; the end of {log}:\n{tail(log)}")
+            raise ServiceUnreachable(f"the service did not start; the end of {log}:\n{tail(log)}")
         time.sleep(0.1)
-    return _written_url(settings)
+    return written_url(settings)
 
 
 def _written(settings: Settings) -> dict[str, Any]:
@@ -78,7 +82,8 @@ def _written(settings: Settings) -> dict[str, Any]:
         return {}
 
 
-def _written_url(settings: Settings) -> str:
+def written_url(settings: Settings) -> str:
+    """Where the service of a data folder listens, or did; else the usual address."""
     return str(_written(settings).get("url", USUAL_URL))
 
 

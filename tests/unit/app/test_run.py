@@ -9,9 +9,10 @@ import pytest
 import typer
 from rich.console import Console
 
-from app.client import _zipped, folder_files
 from app.run_command import Order, parse_classes, parse_config
 from app.run_display import RunDisplay, class_table, clock, describe_progress
+from ccd_client.models import Progress
+from ccd_client.uploads import folder_files, zipped
 
 
 def shown(renderable):
@@ -57,11 +58,7 @@ def test_a_setting_without_name_or_value_is_refused(pair):
 def test_a_request_names_a_preset_only_where_one_was_asked_for(tmp_path):
     order = Order(folder=tmp_path, classes=["cat"], out=tmp_path)
 
-    assert order.request({"dataset_id": "ds_1"}) == {
-        "classes": ["cat"],
-        "config": {},
-        "dataset_id": "ds_1",
-    }
+    assert order.request() == {"classes": ["cat"]}
 
 
 @pytest.fixture
@@ -84,7 +81,7 @@ def test_hidden_files_are_not_sent(folder):
 def test_the_zip_made_on_the_way_holds_every_file(folder):
     counted = []
 
-    archive = zipfile.ZipFile(io.BytesIO(b"".join(_zipped(folder, counted.append))))
+    archive = zipfile.ZipFile(io.BytesIO(b"".join(zipped(folder, counted.append))))
 
     assert archive.testzip() is None
     assert {name: archive.read(name) for name in archive.namelist()} == {
@@ -101,10 +98,10 @@ def test_time_is_told_as_on_a_clock(seconds, text):
 
 
 def test_progress_tells_only_what_is_known():
-    known = {"done": 1200, "total": 4000, "rate_per_second": 35.12, "eta_seconds": 80}
+    known = Progress(done=1200, total=4000, rate_per_second=35.12, eta_seconds=80)
 
     assert describe_progress(known) == "1,200/4,000  35.1 images/s  1:20 left"
-    assert describe_progress({"total": 0, "rate_per_second": None, "eta_seconds": None}) == ""
+    assert describe_progress(Progress()) == ""
 
 
 def test_without_a_terminal_a_phase_is_one_line():

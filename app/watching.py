@@ -1,0 +1,63 @@
+"""What is shown of a job while it goes on, out of its events."""
+
+from typing import Any
+
+from app.run_display import RunDisplay, describe_progress, sparkline
+from ccd_client.models import Event, Progress, Warned
+
+#: Values of a curve that are shown at most.
+MAX_POINTS = 24
+
+
+class Watch:
+    """The events of one job, shown."""
+
+    def __init__(self, display: RunDisplay) -> None:
+        self._display = display
+        self._progress = Progress()
+        self._status = ""
+        #: The loss, from epoch to epoch of the phase at work.
+        self._losses: list[float] = []
+        self._phase_of_losses: str | None = None
+
+    def see(self, event: Event) -> None:
+        """Show what an event says."""
+        match event.type:
+            case "job.snapshot" | "job.done":
+                self._take_job(event.data)
+            case "job.state":
+                self._status = str(event.data.get("status", ""))
+            case "job.progress":
+                self._progress = Progress.read(event.data.get("progress", event.data))
+            case "job.metric":
+                self._take_metric(event.data)
+            case "job.warning":
+                self._warn(event.data)
+                return
+        self._show()
+
+    def _take_job(self, job: dict[str, Any]) -> None:
+        self._status = str(job.get("status", ""))
+        self._progress = Progress.read(job.get("progress") or {})
+
+    def _take_metric(self, metric: dict[str, Any]) -> None:
+        value = metric.get("value")
+        if "loss" not in str(metric.get("name")) or not isinstance(value, int | float):
+            return
+        if metric.get("phase") != self._phase_of_losses:
+            self._phase_of_losses, self._losses = metric.get("phase"), []
+        self._losses = [*self._losses, float(value)][-MAX_POINTS:]
+
+    def _warn(self, warning: dict[str, Any]) -> None:
+        if warning.get("message"):
+            self._display.say(f"warning: {Warned.read({'code': '', **warning})}")
+
+    def _show(self) -> None:
+        if self._status == "cancelling":
+            self._display.show("cancelling", self._progress.percent)
+            return
+        measured = [describe_progress(self._progress)]
+        if len(self._losses) > 1 and self._phase_of_losses in {None, self._progress.phase}:
+            measured.append(f"loss {self._losses[-1]:.3g} {sparkline(self._losses)}")
+        shown = "  ".join(filter(None, measured))
+        self._display.show(self._progress.phase or "", self._progress.percent, shown)

@@ -1,0 +1,159 @@
+"""Sends calls, again where that is safe, and makes errors of what cannot be used."""
+
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from ccd_client._sync_io import HttpClient, HttpTransport, Stream, opened, raw, sent, sleep
+from ccd_client.calls import IDEMPOTENCY_KEY, Call
+from ccd_client.downloads import OnBytes as OnReceived
+from ccd_client.downloads import Saving
+from ccd_client.errors import (
+    BadSetting,
+    CcdError,
+    Problem,
+    ServiceUnreachable,
+    UnexpectedAnswer,
+    problem_of,
+)
+from ccd_client.retries import Patience, Tries
+from ccd_client.uploads import Files, OnBytes, Upload
+from ccd_client.version import VERSION
+
+#: Of an upload: the service answers when every file is safe on its disk.
+UPLOAD_TIMEOUT = httpx.Timeout(60, connect=5, read=600)
+#: Errors after which nothing was sent.
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+
+
+class Transport:
+    """One service."""
+
+    def __init__(
+        self, url: str, key: str | None, *, patience: Patience, http: HttpTransport | None
+    ) -> None:
+        self.url, self.patience = url, patience
+        headers = {"User-Agent": f"ccd-client/{VERSION}", "Accept": "application/json"}
+        if key is not None:
+            if not (key.isascii() and key.isprintable() and " " not in key):
+                raise BadSetting("a key is written in printable ASCII, without spaces")
+            headers["Authorization"] = f"Bearer {key}"
+        try:
+            self._http = HttpClient(base_url=url, headers=headers, transport=http)
+        except httpx.InvalidURL as error:
+            raise BadSetting(f"{url!r} is no address of a service: {error}") from error
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self._http.close()
+
+    def send(self, call: Call) -> httpx.Response:
+        """The whole answer.
+
+        Raises:
+            Problem: the service refuses.
+            ServiceUnreachable: nobody answered, for as long as the patience lasts.
+        """
+        tries = Tries(self.patience)
+        while True:
+            try:
+                with self.open(call) as response:
+                    response.read()
+                return response
+            except CcdError as failure:
+                pause = tries.pause_after(failure, can_repeat=call.can_repeat)
+            sleep(pause)
+
+    def json(self, call: Call) -> dict[str, Any]:
+        """The JSON object that the answer holds."""
+        response = self.send(call)
+        try:
+            content = response.json() if response.content else {}
+        except ValueError:
+            content = None
+        if not isinstance(content, dict):
+            raise UnexpectedAnswer(f"{self.url}{call.path} gave no JSON: is the service there?")
+        return content
+
+    @opened
+    def open(self, call: Call) -> Stream[httpx.Response]:
+        """One try of a call: an answer whose body has yet to come."""
+        body = None if call.body is None else sent(call.body())
+        try:
+            with self._http.stream(
+                call.method,
+                call.path,
+                params=dict(call.params),
+                headers=dict(call.headers),
+                json=call.json,
+                content=body,
+                timeout=call.timeout,
+            ) as response:
+                if response.is_error:
+                    response.read()
+                    raise problem_of(response)
+                yield response
+        except httpx.TransportError as error:
+            raise ServiceUnreachable(
+                f"{self.url} does not answer: {str(error) or type(error).__name__}",
+                was_sent=not isinstance(error, NOT_SENT),
+            ) from error
+        except httpx.InvalidURL as error:
+            raise BadSetting(f"{self.url!r} is no address of a service: {error}") from error
+
+    def upload(
+        self,
+        path: str,
+        files: Files,
+        *,
+        fields: Mapping[str, str],
+        files_field: str,
+        on_progress: OnBytes | None,
+    ) -> dict[str, Any]:
+        """The answer to files, which are sent as they are read from the disk."""
+        mark = uuid.uuid4().hex
+        upload = Upload(
+            files, fields=fields, files_field=files_field, boundary=mark, on_bytes=on_progress
+        )
+        headers = {"Content-Type": upload.media_type, IDEMPOTENCY_KEY: mark}
+        call = Call("POST", path, headers=headers, body=upload.body, timeout=UPLOAD_TIMEOUT)
+        return self.json(call)
+
+    def download(
+        self, call: Call, target: Path, *, sha256: str | None, on_progress: OnReceived | None
+    ) -> Path:
+        """Save a body: whole or not at all, and from where it broke off.
+
+        Raises:
+            DownloadDamaged: the bytes are not the ones that were announced.
+        """
+        saving = Saving(target, sha256=sha256, on_bytes=on_progress)
+        tries = Tries(self.patience)
+        try:
+            while not self._save(call, saving, tries):
+                pass
+        finally:
+            saving.give_up()
+        return target
+
+    def _save(self, call: Call, saving: Saving, tries: Tries) -> bool:
+        """One try; whether the file is in its place."""
+        try:
+            with self.open(call.with_headers(saving.headers())) as response:
+                if not saving.begin(response):
+                    return False
+                for chunk in raw(response):
+                    saving.write(chunk)
+                    if saving.can_go_on:
+                        tries.reset()
+            if saving.is_whole():
+                saving.finish()
+                return True
+            failure: CcdError = ServiceUnreachable(f"{call.path} broke off")
+        except (ServiceUnreachable, Problem) as error:
+            failure = error
+        sleep(tries.pause_after(failure, can_repeat=True))
+        return False
