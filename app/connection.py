@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.command_line import fail, settings_of
-from app.exit_codes import Exit, outcome
-from ccd_client import CcdError, Client
+
+if TYPE_CHECKING:
+    from ccd_client import Client
 
 UrlOption = Annotated[
     str | None,
@@ -23,9 +24,11 @@ KeyOption = Annotated[
 
 
 @contextmanager
-def connected(url: str | None, key: str | None) -> Iterator[Client]:
+def connected(url: str | None, key: str | None) -> Iterator["Client"]:
     """The service; whatever goes wrong is told in words, and is an exit code."""
+    from app.exit_codes import Exit, outcome
     from app.run_service import written_url
+    from ccd_client import CcdError, Client
 
     try:
         with Client(url or written_url(settings_of()), key) as client:

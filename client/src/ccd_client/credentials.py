@@ -3,6 +3,9 @@
 import json
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from ccd_client.errors import BadSetting
 
 #: Where a service listens unless told otherwise.
 USUAL_URL = "http://127.0.0.1:8000"
@@ -16,6 +19,33 @@ def service_url(url: str | None = None) -> str:
 def service_key(url: str, key: str | None = None) -> str | None:
     """The key given, else CCD_API_KEY, else what the credentials file has for `url`."""
     return key or os.environ.get("CCD_API_KEY") or _stored_keys().get(url.rstrip("/"))
+
+
+def check_url(url: str) -> None:
+    """Refuse what is no address.
+
+    Raises:
+        BadSetting: with what one looks like.
+    """
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        is_address = is_address and (parts.port is None or parts.port > 0)
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise BadSetting(f"the address of a service is like {USUAL_URL}, is {url!r}")
+
+
+def checked_key(key: str) -> str:
+    """A key that a header can hold.
+
+    Raises:
+        BadSetting: it cannot; the key itself is not repeated.
+    """
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise BadSetting("a key is written in printable ASCII, without spaces")
+    return key
 
 
 def credentials_file() -> Path:

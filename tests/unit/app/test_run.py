@@ -2,8 +2,6 @@
 
 import io
 import json
-import os
-import zipfile
 
 import pytest
 import typer
@@ -12,7 +10,6 @@ from rich.console import Console
 from app.run_command import Order, parse_classes, parse_config
 from app.run_display import RunDisplay, class_table, clock, describe_progress
 from ccd_client.models import Progress
-from ccd_client.uploads import folder_files, zipped
 
 
 def shown(renderable):
@@ -59,37 +56,6 @@ def test_a_request_names_a_preset_only_where_one_was_asked_for(tmp_path):
     order = Order(folder=tmp_path, classes=["cat"], out=tmp_path)
 
     assert order.request() == {"classes": ["cat"]}
-
-
-@pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "deep" / "er").mkdir(parents=True)
-    (tmp_path / ".cache").mkdir()
-    for name in ("b.jpg", "deep/er/a.png", ".cache/thumb.jpg", ".DS_Store"):
-        (tmp_path / name).write_bytes(name.encode() * 1000)
-    with open(os.fsencode(tmp_path) + b"/\xff.jpg", "wb") as file:  # noqa: PTH123 (bytes)
-        file.write(b"odd")
-    return tmp_path
-
-
-def test_hidden_files_are_not_sent(folder):
-    sent = [os.fsencode(path.relative_to(folder)) for path in folder_files(folder)]
-
-    assert sent == [b"b.jpg", b"\xff.jpg", b"deep/er/a.png"]
-
-
-def test_the_zip_made_on_the_way_holds_every_file(folder):
-    counted = []
-
-    archive = zipfile.ZipFile(io.BytesIO(b"".join(zipped(folder, counted.append))))
-
-    assert archive.testzip() is None
-    assert {name: archive.read(name) for name in archive.namelist()} == {
-        "b.jpg": b"b.jpg" * 1000,
-        "deep/er/a.png": b"deep/er/a.png" * 1000,
-        "\\xff.jpg": b"odd",
-    }
-    assert sum(counted) == 5 * 1000 + 13 * 1000 + 3
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (65.4, "1:05"), (7200, "2:00:00")])

@@ -77,7 +77,7 @@ class AsyncStudent(AsyncHandle, StudentFields):
         `if_version`: only if this version is in force still.
         """
         fields = {"thresholds": thresholds, "evaluation_id": evaluation_id, "version": version}
-        headers = {} if if_version is None else {"If-Match": f'"{if_version}"'}
+        headers = {} if if_version is None else {"If-Match": f'"v{if_version}"'}
         call = Call("PUT", f"{self.path}/thresholds", json=given(fields), headers=headers)
         return Thresholds.read(await self._transport.json(call))
 

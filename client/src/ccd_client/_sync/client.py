@@ -16,7 +16,7 @@ from ccd_client._sync.transport import Transport
 from ccd_client._sync_io import HttpTransport
 from ccd_client.calls import Call, at, get
 from ccd_client.credentials import service_key, service_url
-from ccd_client.errors import CcdError
+from ccd_client.errors import CcdError, Problem
 from ccd_client.models import AuditEntry, Worker
 from ccd_client.retries import Patience
 
@@ -92,7 +92,10 @@ class Client:
         """Quotas, and what is used of them."""
         return self._transport.json(get(at("usage")))
 
-    def explain(self, code: str) -> str:
-        """What an error's `code` means, in the service's words."""
-        content = self._transport.json(get(at("problems", code)))
-        return str(content.get("explanation", ""))
+    def explain(self, problem: Problem) -> str:
+        """What an error means and what helps, in the service's words."""
+        page = problem.type.removeprefix(self.url)
+        if not page.startswith("/"):
+            return problem.title  # somebody else's, who gets no key of ours
+        content = self._transport.json(get(page))
+        return str(content.get("explanation", problem.title))

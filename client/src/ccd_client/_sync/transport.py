@@ -9,10 +9,10 @@ import httpx
 
 from ccd_client._sync_io import HttpClient, HttpTransport, Stream, opened, raw, sent, sleep
 from ccd_client.calls import IDEMPOTENCY_KEY, Call
+from ccd_client.credentials import check_url, checked_key
 from ccd_client.downloads import OnBytes as OnReceived
 from ccd_client.downloads import Saving
 from ccd_client.errors import (
-    BadSetting,
     CcdError,
     Problem,
     ServiceUnreachable,
@@ -38,13 +38,9 @@ class Transport:
         self.url, self.patience = url, patience
         headers = {"User-Agent": f"ccd-client/{VERSION}", "Accept": "application/json"}
         if key is not None:
-            if not (key.isascii() and key.isprintable() and " " not in key):
-                raise BadSetting("a key is written in printable ASCII, without spaces")
-            headers["Authorization"] = f"Bearer {key}"
-        try:
-            self._http = HttpClient(base_url=url, headers=headers, transport=http)
-        except httpx.InvalidURL as error:
-            raise BadSetting(f"{url!r} is no address of a service: {error}") from error
+            headers["Authorization"] = f"Bearer {checked_key(key)}"
+        check_url(url)
+        self._http = HttpClient(base_url=url, headers=headers, transport=http)
 
     def close(self) -> None:
         """Let the connections go."""
@@ -101,8 +97,6 @@ class Transport:
                 f"{self.url} does not answer: {str(error) or type(error).__name__}",
                 was_sent=not isinstance(error, NOT_SENT),
             ) from error
-        except httpx.InvalidURL as error:
-            raise BadSetting(f"{self.url!r} is no address of a service: {error}") from error
 
     def upload(
         self,

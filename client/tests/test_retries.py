@@ -1,0 +1,119 @@
+"""What is sent again, after which pause, and what is not."""
+
+import pytest
+
+from ccd_client import Client, Patience, ServiceUnreachable, TooManyRequests, Unavailable
+from ccd_client.retries import Tries
+from client.tests.conftest import HANGS_UP, QUICK, says
+
+JOB = {
+    "id": "job_1",
+    "dataset_id": "ds_1",
+    "classes": [{"name": "cat"}],
+    "preset": "tiny",
+    "status": "queued",
+    "terminal": False,
+}
+AWAY = says({"code": "redis_unavailable", "detail": "away"}, 503)
+
+
+def test_reading_goes_on_once_the_service_is_back(scripted, client):
+    scripted.will(HANGS_UP, AWAY, says(JOB))
+
+    assert client.jobs.get("job_1").id == "job_1"
+    assert len(scripted.requests) == 3
+
+
+def test_what_is_created_is_sent_again_under_the_same_key(scripted, client):
+    scripted.will(HANGS_UP, AWAY, says(JOB, 202))
+
+    client.jobs.create(dataset="ds_1", classes=["cat"])
+
+    keys = [request.headers["idempotency-key"] for request in scripted.requests]
+    assert len(keys) == 3
+    assert len(set(keys)) == 1
+
+
+def test_two_creations_have_two_keys(scripted, client):
+    scripted.will(says(JOB, 202))
+
+    for _ in range(2):
+        client.jobs.create(dataset="ds_1", classes=["cat"])
+
+    assert len({request.headers["idempotency-key"] for request in scripted.requests}) == 2
+
+
+@pytest.mark.parametrize("answer", [HANGS_UP, AWAY])
+def test_a_cancel_that_may_have_been_heard_is_not_sent_again(scripted, client, answer):
+    scripted.will(says(JOB), answer)
+    job = client.jobs.get("job_1")
+
+    with pytest.raises((ServiceUnreachable, Unavailable)):
+        job.cancel()
+
+    assert len(scripted.requests) == 2
+
+
+def test_a_cancel_over_the_rate_limit_was_not_heard_and_is_sent_again(scripted, client):
+    scripted.will(says(JOB), says({"code": "rate_limited"}, 429, Retry_After="0"), says(JOB))
+
+    client.jobs.get("job_1").cancel()
+
+    assert len(scripted.requests) == 3
+
+
+def test_a_quota_is_told_at_once(scripted, client):
+    scripted.will(says({"code": "quota_exceeded", "detail": "too many jobs"}, 429))
+
+    with pytest.raises(TooManyRequests, match="too many jobs"):
+        client.jobs.create(dataset="ds_1", classes=["cat"])
+
+    assert len(scripted.requests) == 1
+
+
+def test_a_pause_longer_than_the_patience_is_not_waited_for(scripted, client):
+    scripted.will(says({"code": "redis_unavailable"}, 503, Retry_After="3600"))
+
+    with pytest.raises(Unavailable) as caught:
+        client.jobs.get("job_1")
+
+    assert caught.value.retry_after == 3600
+    assert len(scripted.requests) == 1
+
+
+def test_nobody_at_the_address_is_told_with_the_address():
+    with (
+        Client("http://127.0.0.1:1", patience=Patience(seconds=0)) as client,
+        pytest.raises(ServiceUnreachable, match=r"http://127\.0\.0\.1:1 does not answer"),
+    ):
+        client.jobs.get("job_1")
+
+
+def test_pauses_double_up_to_the_longest_and_patience_ends():
+    now = [0.0]
+    patience = Patience(seconds=10, first_pause_seconds=1, longest_pause_seconds=3)
+    tries = Tries(patience, clock=lambda: now[0], chance=lambda: 1.0)
+    away = ServiceUnreachable("away")
+
+    pauses = []
+    for _ in range(4):
+        pauses.append(tries.pause_after(away, can_repeat=True))
+        now[0] += pauses[-1]
+
+    assert pauses == [1, 2, 3, 3]  # 9 s; another 3 s would be over 10
+    with pytest.raises(ServiceUnreachable):
+        tries.pause_after(away, can_repeat=True)
+
+
+def test_chance_shortens_a_pause_to_half_at_most():
+    tries = Tries(QUICK, chance=lambda: 0.0)
+
+    assert tries.pause_after(ServiceUnreachable("away"), can_repeat=True) == 0.0005
+
+
+def test_what_was_never_sent_may_always_be_sent_again():
+    tries = Tries(QUICK, chance=lambda: 1.0)
+
+    assert tries.pause_after(ServiceUnreachable("away", was_sent=False), can_repeat=False)
+    with pytest.raises(ServiceUnreachable):
+        tries.pause_after(ServiceUnreachable("away", was_sent=True), can_repeat=False)
