@@ -137,7 +137,8 @@ def test_what_cannot_be_is_told_in_the_words_of_the_service(client, dataset, job
         job.cancel()
 
 
-def test_the_workers_are_listed(client):
+def test_the_workers_that_did_it_are_listed(client, job):
+    assert job.is_good
     assert {"io", "method"} <= {worker.lane for worker in client.workers()}
 
 
