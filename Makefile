@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# The readers of exports have an environment of their own: they want other versions than we do.
+READERS := .venv-readers
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test faults check format serve bench load quality reproduce teacher lock clean
+.PHONY: help setup demo test faults readers check format serve bench load quality reproduce teacher lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +29,14 @@ test: $(INSTALLED) ## All tests
 
 faults: $(INSTALLED) ## Everything that can break is broken: the long suite
 	$(BIN)/pytest tests/faults --long
+
+readers: $(INSTALLED) $(READERS)/.installed ## Exports opened by the programs that they are made for
+	$(BIN)/python -m tests.readers.write $(READERS)/bin/python
+
+$(READERS)/.installed: requirements/readers.txt
+	$(PYTHON) -m venv $(READERS)
+	$(READERS)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/readers.txt
+	touch $@
 
 check: $(INSTALLED) ## Format, lint, types, import rules
 	$(BIN)/ruff format --check
@@ -62,10 +72,11 @@ lock: ## Resolve the lock files again; needs uv
 	    lock() { file=$$1; shift; uv pip compile --quiet --universal --python-version 3.11 \
 	        --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	        --no-emit-package ccd-client \
-	        --constraints requirements/constraints.txt pyproject.toml "$$@" --output-file $$file; }; \
-	    lock requirements/api.txt && \
-	    lock requirements/worker.txt --extra worker --extra offline && \
-	    lock requirements/all.txt --extra worker --extra offline --extra research --extra dev'
+	        --constraints requirements/constraints.txt "$$@" --output-file $$file; }; \
+	    lock requirements/api.txt pyproject.toml && \
+	    lock requirements/worker.txt pyproject.toml --extra worker --extra offline && \
+	    lock requirements/all.txt pyproject.toml --extra worker --extra offline --extra research --extra dev && \
+	    lock requirements/readers.txt requirements/readers.in'
 
 clean: ## Remove .venv and caches; data folders stay
-	rm -rf $(VENV) build *.egg-info client/build client/src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(READERS) build *.egg-info client/build client/src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

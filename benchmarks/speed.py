@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from benchmarks.evaluation import bench_evaluate
+from benchmarks.exports import bench_exports
 from benchmarks.label_pages import bench_label_pages
 from benchmarks.memory import peak_of_process
 from benchmarks.report import bench_report
@@ -47,6 +48,7 @@ def main() -> None:
         "evaluate": bench_evaluate,
         "report": bench_report,
         "labels": bench_label_pages,
+        "exports": bench_exports,
         "workers": bench_workers,
         "overhead": bench_overhead,
     }

@@ -88,7 +88,7 @@ def test_lock_files_name_no_host():
 
 
 def test_every_locked_package_has_a_hash():
-    for name in ("api", "worker", "all"):
+    for name in ("api", "worker", "all", "readers"):
         text = (ROOT / "requirements" / f"{name}.txt").read_text().replace("\\\n", "")
         pins = [line for line in text.splitlines() if line]
         assert pins
