@@ -9,18 +9,44 @@ from pathlib import Path
 
 from app.children import kill_session, tail
 
-#: Wait before a child is started again, in seconds: doubles with every early death.
+#: Wait before a child is started again, in seconds: doubles with every death in a row.
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
-#: A child that lived this many seconds had come up: its next death counts as the first. One that
-#: is killed from outside, again and again, so loses no more than half a second each time.
+#: A child that lived this many seconds had come up; one that died before died early.
 HEALTHY_SECONDS = 10.0
+#: One that had come up waits at most this share of the time it lived: however often it ends, by
+#: itself or from outside, it is there for four fifths of the time.
+LONGEST_SHARE = 0.25
+#: A life of this many seconds makes the deaths before it forgotten.
+STEADY_SECONDS = 600.0
 #: Early deaths in a row after which a service that never was ready gives up.
 EARLY_DEATHS = 3
 
 
 class ChildKeepsDying(Exception):
     """A child ends again and again before the service was ready once."""
+
+
+@dataclass(frozen=True)
+class Deaths:
+    """How often a child has died, as far as it matters."""
+
+    #: Since it last lived for STEADY_SECONDS.
+    recent: int = 0
+    #: Early ones in a row.
+    early: int = 0
+
+    def and_after(self, lived: float) -> tuple["Deaths", float]:
+        """With one more, after a life of `lived` seconds; seconds until it starts again."""
+        recent = 1 if lived >= STEADY_SECONDS else self.recent + 1
+        if lived < HEALTHY_SECONDS:
+            return Deaths(recent, self.early + 1), _pause(self.early, LONGEST_PAUSE)
+        return Deaths(recent), _pause(recent - 1, min(LONGEST_PAUSE, lived * LONGEST_SHARE))
+
+
+def _pause(deaths_before: int, longest: float) -> float:
+    doublings = min(deaths_before, 16)  # past every pause, and short of an overflow
+    return min(longest, FIRST_PAUSE * 2**doublings)
 
 
 @dataclass
@@ -33,7 +59,7 @@ class Child:
     log: Path
     on_death: Callable[[int], None]
     started_at: float
-    early_deaths: int = 0
+    deaths: Deaths = Deaths()
     start_again_at: float | None = None
 
 
@@ -71,9 +97,9 @@ class Supervisor:
     def check_early_deaths(self) -> None:
         """Raise ChildKeepsDying, with the end of its log, where starting again is no use."""
         for child in self._children.values():
-            if child.early_deaths >= EARLY_DEATHS:
+            if child.deaths.early >= EARLY_DEATHS:
                 raise ChildKeepsDying(
-                    f"{child.name} ended {child.early_deaths} times; "
+                    f"{child.name} ended {child.deaths.early} times; "
                     f"the end of {child.log}:\n{tail(child.log)}"
                 )
 
@@ -95,10 +121,7 @@ class Supervisor:
 
     def _note_death(self, child: Child) -> None:
         now = time.monotonic()
-        if now - child.started_at > HEALTHY_SECONDS:
-            child.early_deaths = 0
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**child.early_deaths)
-        child.early_deaths += 1
+        child.deaths, pause = child.deaths.and_after(now - child.started_at)
         child.start_again_at = now + pause
         kill_session(child.process)  # whatever it had started
         child.on_death(child.process.pid)

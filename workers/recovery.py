@@ -43,6 +43,8 @@ def recover(store: Store, folder: DataFolder, *, apply: bool) -> Recovery:
             status = store.restore(kept) if apply else _foretell(kept, store, found)
         except Unrecoverable as error:
             found.lost[own] = str(error)
+        except OSError as error:  # of this folder: the others may be whole
+            found.lost[own] = f"it cannot be read: {error}"
         except RecordNotFound as error:
             found.lost[own] = f"it has not ended and needs {error.id}, which is not there"
         else:

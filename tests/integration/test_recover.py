@@ -1,6 +1,5 @@
 """`ccd recover`: an emptied Redis is filled again from the data folder."""
 
-import shutil
 from dataclasses import replace
 from functools import partial
 
@@ -294,11 +293,23 @@ def test_one_that_lost_its_worker_too_often_does_not_come_back_to_life(
     assert (after.status, after.error) == (Status.FAILED, before.error)
 
 
+def unreadable(name):
+    """Opening it is an error of the system, whoever asks."""
+
+    def spoil(own):
+        (own / name).unlink(missing_ok=True)
+        (own / name).mkdir()
+
+    return spoil
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
         (lambda own: (own / REQUEST).unlink(), "has no request.json"),
         (lambda own: (own / REQUEST).write_text("{"), "cannot be read"),
+        (unreadable(REQUEST), "it cannot be read: [Errno 21]"),
+        (unreadable(RESULT), "it cannot be read: [Errno 21]"),
         (lambda own: (own / REQUEST).write_text("{}"), "'kind'"),
         (lambda own: (own / RESULT).write_text('{"status": "succeeded"}'), "'error'"),
         (lambda own: own.rename(own.with_name("job_9")), "is that of job_1"),
@@ -357,9 +368,11 @@ def test_the_command_tells_first_and_does_then(folder, settings, store):
 
     done = CliRunner().invoke(app, ["recover", "--apply"], env=environment)
     assert (done.exit_code, store.get("job_1").status) == (0, Status.QUEUED)
-    shutil.rmtree(folder.job("job_1"))
-    (folder.jobs / "job_2").mkdir()
-    assert CliRunner().invoke(app, ["recover"], env=environment).exit_code == 1
+    unreadable(REQUEST)(folder.job("job_1"))
+    keep(folder, id="job_2")
+    done = CliRunner().invoke(app, ["recover", "--apply"], env=environment)
+    assert (done.exit_code, store.get("job_2").status) == (1, Status.QUEUED)
+    assert f"no record of {folder.job('job_1')}: it cannot be read" in done.output
 
 
 def test_without_a_redis_it_says_so(tmp_path):

@@ -9,7 +9,14 @@ import psutil
 import pytest
 
 from app.children import start_child, stop_child
-from app.supervisor import EARLY_DEATHS, ChildKeepsDying, Supervisor, describe_end
+from app.supervisor import (
+    EARLY_DEATHS,
+    LONGEST_PAUSE,
+    ChildKeepsDying,
+    Deaths,
+    Supervisor,
+    describe_end,
+)
 from tests.serving import survivors, wait_until
 
 SLEEP = "import time; time.sleep(60)"
@@ -60,14 +67,31 @@ def test_the_pause_doubles_with_every_early_death(supervisor, add, said):
     assert pauses == ["0.5", "1", "2"]
 
 
-def test_the_pause_does_not_grow_for_a_child_that_had_come_up(supervisor, add, said, monkeypatch):
-    monkeypatch.setattr("app.supervisor.HEALTHY_SECONDS", 0)
-    add("hunted", "")
+@pytest.mark.parametrize(
+    ("lives", "pauses"),
+    [
+        # Never up.
+        ([0] * 8, [0.5, 1, 2, 4, 8, 16, 30, 30]),
+        # Every 12 s: a quarter of them.
+        ([12] * 5, [0.5, 1, 2, 3, 3]),
+        ([200] * 8, [0.5, 1, 2, 4, 8, 16, 30, 30]),
+        # Nine minutes are not long enough to forget the deaths before, ten are.
+        ([12, 12, 540, 600, 12], [0.5, 1, 2, 0.5, 1]),
+        # It had come up in between.
+        ([0, 0, 12, 0, 0], [0.5, 1, 2, 0.5, 1]),
+    ],
+)
+def test_the_pause_grows_until_a_child_has_lived_long(lives, pauses):
+    deaths, found = Deaths(), []
+    for lived in lives:
+        deaths, pause = deaths.and_after(lived)
+        found.append(pause)
 
-    wait_until(lambda: supervisor.check() or sum("starts again" in line for line in said) == 3)
+    assert found == pauses
 
-    pauses = [line.split("again in ")[1].split(" s")[0] for line in said if "again in" in line]
-    assert pauses == ["0.5", "0.5", "0.5"]
+
+def test_a_pause_is_bounded_however_often_a_child_has_died():
+    assert Deaths(10**6, 10**6).and_after(0)[1] == LONGEST_PAUSE
 
 
 def test_a_child_that_keeps_dying_is_reported_with_the_end_of_its_log(supervisor, add):
