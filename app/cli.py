@@ -19,6 +19,7 @@ from app.command_line import check_redis, fail, settings_of
 from app.connection import KeyOption
 from app.operating import DataOption, commands
 from workers.files import PAGE
+from workers.jobs import Lane
 from workers.settings import Settings
 
 app = typer.Typer(
@@ -129,16 +130,20 @@ def worker(
     ] = False,
 ) -> NoReturn:
     """Run one worker of one lane; CCD_REDIS_URL names the Redis or Valkey."""
+    from workers.registry import place
+
     settings = settings_of()
     _need_redis(settings)
     if check:
         _check_worker(settings, lane)
     os.environ["CCD_LANE"] = lane
+    if lane is LaneName.METHOD:
+        os.environ["CCD_DEVICE"] = _device_of(settings)
     # CUDA counts GPUs as their driver does, so that what is said of GPU 1 is about GPU 1.
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     command = [
         *(sys.executable, "-m", "celery", "--quiet", "-A", "workers.tasks:celery_app", "worker"),
-        *("-Q", lane, "-n", f"{lane}-{os.getpid()}@%h", "--concurrency", "1"),
+        *("-Q", lane, "-n", f"{lane}-{place()}-{os.getpid()}@%h", "--concurrency", "1"),
         *("--without-gossip", "--without-mingle", "--without-heartbeat"),
         *("--loglevel", "WARNING"),
     ]
@@ -303,11 +308,21 @@ def _become(module: str, arguments: Sequence[str]) -> NoReturn:
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 - as it says
 
 
+def _device_of(settings: Settings) -> str:
+    """What a worker computes on, decided once, here: its processes, the queue and users hear it."""
+    from workers.devices import DeviceUnknown, choose_device
+
+    try:
+        return choose_device(settings.device)
+    except DeviceUnknown as error:
+        fail(f"{error}; see `ccd doctor`")
+
+
 def _check_worker(settings: Settings, lane: str) -> NoReturn:
     """End with 0 if a worker of the lane on this host was heard within the last lease."""
     from redis import RedisError
 
-    from workers.registry import Registry
+    from workers.registry import Registry, is_here
     from workers.store import open_store
 
     host = socket.gethostname()
@@ -317,7 +332,7 @@ def _check_worker(settings: Settings, lane: str) -> NoReturn:
         # No fault of the worker, which goes on with what it has in hand: nobody should end it.
         _say(f"not known: Redis does not answer: {error}")
         raise typer.Exit from error
-    if not any((one.lane, one.host) == (lane, host) for one in standings):
+    if not any(is_here(one, Lane(lane)) for one in standings):
         fail(f"no worker of lane {lane} on {host} was heard for {settings.lease_seconds:g} s")
     _say(f"a worker of lane {lane} lives on {host}")
     raise typer.Exit

@@ -21,6 +21,7 @@ from app.supervisor import Supervisor
 from app.valkey import MAX_SOCKET_PATH, launch_valkey, start_valkey, valkey_url
 from workers.files import DataFolder, write_json
 from workers.jobs import Lane
+from workers.registry import worker_name
 from workers.settings import Settings
 from workers.store import open_store
 
@@ -118,7 +119,7 @@ class Service:
     def _release_leases(self, lane: Lane, pid: int) -> None:
         """What a dead worker held waits no longer for its lease to run out."""
         try:
-            open_store(self._settings).release(f"{lane}@{sockets.gethostname()}:{pid}")
+            open_store(self._settings).release(worker_name(lane, pid))
         except redis.RedisError as error:
             self._say(f"the leases of worker-{lane} run out by themselves: {error}")
 

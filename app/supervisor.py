@@ -46,7 +46,7 @@ class Deaths:
 
 def _pause(deaths_before: int, longest: float) -> float:
     doublings = min(deaths_before, 16)  # past every pause, and short of an overflow
-    return min(longest, FIRST_PAUSE * 2**doublings)
+    return min(longest, FIRST_PAUSE * (1 << doublings))
 
 
 @dataclass

@@ -1,7 +1,13 @@
-"""What a worker computes on, found out without torch: a GPU is asked through its own tool."""
+"""What a worker computes on, and what that is; found out without torch in this process.
 
+Whether there is a GPU to compute on torch alone says, because it does the computing; the driver's
+tool adds name and memory. Where they disagree torch is right, and `ccd doctor` tells.
+"""
+
+import ctypes
 import os
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +19,15 @@ GPU_FIELDS = ("uuid", "name", "memory.total", "memory.used")
 GPU_TOOL_SECONDS = 5.0
 MIB = 1 << 20
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+#: Without one of these, the library of the one maker's driver and the device of the other's, torch
+#: has no GPU, and need not be asked.
+CUDA_DRIVER, ROCM_DEVICE = "libcuda.so.1", Path("/dev/kfd")
+#: Importing torch from a cold disk takes half a minute.
+TORCH_SECONDS = 180.0
+
+
+class DeviceUnknown(Exception):
+    """torch does not come up, so nothing can be computed here."""
 
 
 @dataclass(frozen=True)
@@ -28,26 +43,54 @@ class Device:
     memory_used_bytes: int | None = None
 
 
-def find_device(wanted: str) -> Device:
-    """The device that the setting `device` leads to on this machine."""
-    kind, _, index = wanted.partition(":")
-    if kind in {"auto", "cuda"}:
-        gpu = _find_gpu(int(index or 0))
-        if gpu is not None:
-            return gpu
-    return Device(kind) if kind in {"cuda", "mps"} else Device("cpu", memory_bytes=_main_memory())
+def choose_device(wanted: str) -> str:
+    """The setting `device`, with a device in place of `auto`: `cuda` if torch has it, else `cpu`.
+
+    Raises:
+        DeviceUnknown: torch has to be asked and does not answer.
+    """
+    if wanted != "auto":
+        return wanted
+    return _ask_torch() if _has_driver() else "cpu"
 
 
-def device_kind(wanted: str) -> str:
+def find_device(chosen: str) -> Device:
+    """What is known of a device, which is not `auto`."""
+    kind, _, index = chosen.partition(":")
+    if kind == "cuda":
+        return find_gpu(int(index or 0)) or Device("cuda")
+    return Device("mps") if kind == "mps" else Device("cpu", memory_bytes=_main_memory())
+
+
+def device_kind(chosen: str) -> str:
     """`cpu`, `cuda` or `mps`: results from one kind are not, byte for byte, those from another."""
-    kind = wanted.partition(":")[0]
-    if kind != "auto":
-        return kind
-    return "cpu" if find_device(wanted).uuid is None else "cuda"
+    return chosen.partition(":")[0]
 
 
-def _find_gpu(index: int) -> Device | None:
-    """The GPU that CUDA counts as `index`, None where there is none, or none that answers."""
+def _has_driver() -> bool:
+    try:
+        ctypes.CDLL(CUDA_DRIVER)
+    except OSError:
+        return ROCM_DEVICE.exists()
+    return True
+
+
+def _ask_torch() -> str:
+    command = [sys.executable, "-m", "workers.hardware", "auto"]
+    try:
+        answer = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=TORCH_SECONDS
+        )
+    except subprocess.CalledProcessError as error:
+        last = error.stderr.strip().splitlines()[-1:] or ["it said nothing"]
+        raise DeviceUnknown(f"torch cannot be loaded: {last[0]}") from error
+    except subprocess.TimeoutExpired as error:
+        raise DeviceUnknown(f"torch did not come up within {TORCH_SECONDS:g} s") from error
+    return answer.stdout.strip()
+
+
+def find_gpu(index: int) -> Device | None:
+    """The GPU that CUDA counts as `index`, None where there is none, or no tool that answers."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     shown = str(index) if visible is None else _nth(visible.split(","), index)
     if not shown:

@@ -1,4 +1,8 @@
-"""`python -m workers.hardware DEVICE WEIGHTS`: devices and possible presets, as JSON."""
+"""The devices that torch has here.
+
+`python -m workers.hardware DEVICE` prints the one that a worker computes on, with a folder of
+weights as well all of them and the presets that are possible, as JSON.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +20,33 @@ from models.config import PRESETS
 
 def main() -> None:
     """Tell about this machine; nothing is fetched and nothing is loaded."""
-    wanted, weights = sys.argv[1:]
-    missing = {name: missing_weights(preset, Path(weights)) for name, preset in PRESETS.items()}
-    told = {
+    wanted, *weights = sys.argv[1:]
+    print(json.dumps(_survey(wanted, Path(weights[0]))) if weights else device_of(wanted))
+
+
+def device_of(wanted: str) -> torch.device:
+    """The device that the setting `device` means: as set, or CUDA where there is one."""
+    if wanted != "auto":
+        return torch.device(wanted)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """A GPU as its driver calls it, or the kind of device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _survey(wanted: str, weights: Path) -> dict[str, Any]:
+    missing = {name: missing_weights(preset, weights) for name, preset in PRESETS.items()}
+    return {
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
         "devices": devices(),
+        "chosen": str(device_of(wanted)),
         "refused": refusal(wanted),
         "presets": missing,
         "hub": any(missing.values()) and hub_answers(),
     }
-    print(json.dumps(told))
 
 
 def devices() -> list[dict[str, Any]]:
@@ -41,9 +61,8 @@ def devices() -> list[dict[str, Any]]:
 
 def refusal(wanted: str) -> str:
     """Why nothing can be computed on the device; empty where it can."""
-    device = "cpu" if wanted == "auto" and not torch.cuda.is_available() else wanted
     try:
-        torch.ones(2, device="cuda" if device == "auto" else device).sum().item()
+        torch.ones(2, device=device_of(wanted)).sum().item()
     except Exception as error:  # noqa: BLE001 - drivers fail in many ways
         return str(error).splitlines()[0]
     return ""

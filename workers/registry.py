@@ -3,15 +3,21 @@
 No record depends on it: what a worker holds is in the leases.
 """
 
+import hashlib
 import json
+import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any, cast
 
 from workers.jobs import Lane, rfc3339, split_unit_id
 from workers.store import Store
 
 WORKERS = "ccd:workers"
+#: Which run of which machine, and in it which container: the place where process ids are unique.
+BOOT, CONTAINER = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +59,30 @@ class WorkerEntry:
     def unit(self) -> tuple[str, str, int] | None:
         """(record id, phase, number) of the unit in hand."""
         return split_unit_id(self.standing.unit) if self.standing.unit else None
+
+
+def worker_name(lane: Lane, pid: int) -> str:
+    """The name of the worker here whose main process has this id; no other worker bears it."""
+    return f"{_names_here(lane)}{pid}"
+
+
+def is_here(standing: Standing, lane: Lane) -> bool:
+    """Whether it is a worker of the lane, in the container or on the machine of this process."""
+    return standing.name.startswith(_names_here(lane))
+
+
+def _names_here(lane: Lane) -> str:
+    return f"{lane}@{socket.gethostname()}:{place()}:"
+
+
+@cache
+def place() -> str:
+    """Eight hex digits for where this process runs: hosts, containers above all, share names."""
+    try:
+        parts = [BOOT.read_text().strip(), str(CONTAINER.readlink())]
+    except OSError:  # not Linux: a machine without containers, whose name has to do
+        parts = []
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
 
 
 class Registry:

@@ -5,7 +5,6 @@ The message carries nothing; the record in Redis says what there is to do.
 
 import logging
 import os
-import socket
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -31,7 +30,7 @@ from workers.outcomes import ended, keep_end
 from workers.presence import Presence
 from workers.queue import TASK_NAME, make_celery, ring
 from workers.reaper import Reaper
-from workers.registry import Registry
+from workers.registry import Registry, place, worker_name
 from workers.settings import Settings
 from workers.store import open_store
 from workers.worker import Worker
@@ -46,7 +45,7 @@ _presence: Presence | None = None
 
 def drain_flag(main_pid: int) -> Path:
     """The file by which a worker's main process tells its child to drain."""
-    return Path(tempfile.gettempdir()) / f"ccd-drain-{main_pid}"
+    return Path(tempfile.gettempdir()) / f"ccd-drain-{place()}-{main_pid}"
 
 
 @celeryd_init.connect
@@ -96,7 +95,7 @@ def _start_worker(**_: object) -> None:
     global _worker, _presence  # noqa: PLW0603 - one a pool process, made where Celery allows it
     main_pid = os.getppid()
     lane = Lane(os.environ["CCD_LANE"])
-    name = f"{lane}@{socket.gethostname()}:{main_pid}"
+    name = worker_name(lane, main_pid)
     structlog.contextvars.bind_contextvars(worker=name)
     fault_points.arm(settings.faults, settings.fault_marks)
     _worker = Worker(

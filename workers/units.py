@@ -29,6 +29,7 @@ from models.training import Training
 from workers.digests import digest_of
 from workers.files import DataFolder, content_files
 from workers.halving import is_halved as was_halved
+from workers.hardware import device_name, device_of
 from workers.jobs import Claim, Phase
 from workers.settings import Settings
 
@@ -292,18 +293,6 @@ class JobUnit:
         self.folder.produce(name, make, nonce=self.claim.nonce)
         self.was_there = was_there  # last, because `make` may produce other folders
         return name
-
-
-def device_of(wanted: str) -> torch.device:
-    """The device that the setting `device` means: as set, or CUDA where there is one."""
-    if wanted != "auto":
-        return torch.device(wanted)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def device_name(device: torch.device) -> str:
-    """A GPU as its driver calls it, or the kind of device."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def fingerprint_of(device: torch.device, threads: int) -> dict[str, Any]:

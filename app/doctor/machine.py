@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from app.doctor.findings import Finding, ok, problem, skipped, warning
+from workers.devices import GPU_TOOL, TORCH_SECONDS, find_gpu
 from workers.settings import Settings
 
 #: The API holds a socket for each caller, an upload a file or two, Valkey what its workers ask.
 MIN_OPEN_FILES = 1024
-#: Importing torch from a cold disk takes half a minute.
-HARDWARE_SECONDS = 180.0
 
 
 def check_open_files() -> Finding:
@@ -52,11 +51,11 @@ def check_hardware(settings: Settings) -> Iterator[Finding]:
             [*command, str(settings.weights_folder)],
             capture_output=True,
             text=True,
-            timeout=HARDWARE_SECONDS,
+            timeout=TORCH_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        yield _broken(f"it did not come up within {HARDWARE_SECONDS:g} s")
+        yield _broken(f"it did not come up within {TORCH_SECONDS:g} s")
         return
     if ended.returncode:
         yield _not_loaded(ended.stderr)
@@ -95,6 +94,31 @@ def _devices(told: dict[str, Any], wanted: str) -> Iterator[Finding]:
             wanted=f"one of auto, {', '.join(device['id'] for device in told['devices'])}",
             remedy="export CCD_DEVICE=auto, or see with nvidia-smi why the device is not there",
         )
+        return
+    yield _chosen(told, wanted)
+
+
+def _chosen(told: dict[str, Any], wanted: str) -> Finding:
+    """What a worker here computes on, which torch decides; the driver's tool may see another."""
+    chosen, version = told["chosen"], told["torch"]
+    said = f"CCD_DEVICE={wanted}: a worker computes on {chosen}"
+    kind, _, index = chosen.partition(":")
+    gpu = find_gpu(int(index or 0)) if kind in {"cpu", "cuda"} else None
+    if wanted == "auto" and kind == "cpu" and gpu is not None:
+        return warning(
+            "machine.device",
+            f"{said}; {GPU_TOOL} shows {gpu.name}, which torch {version} cannot use",
+            wanted="a torch built for CUDA, and a driver that is new enough for it",
+            remedy="install such a torch; or, if the CPU is what you want, export CCD_DEVICE=cpu",
+        )
+    if kind == "cuda" and gpu is None:
+        return warning(
+            "machine.device",
+            f"{said}; {GPU_TOOL} does not answer, so nobody is told of its memory and use",
+            wanted=f"{GPU_TOOL} on the PATH",
+            remedy="in a container, set NVIDIA_DRIVER_CAPABILITIES=compute,utility",
+        )
+    return ok("machine.device", said)
 
 
 def _preset(name: str, missing: list[str], folder: Path, *, hub: bool) -> Finding:

@@ -20,8 +20,8 @@ from models.availability import missing_weights
 from models.config import PRESETS, DistillConfig
 from models.data import ImageFiles, originals, view_batches
 from workers.files import MANIFEST, content_files
+from workers.hardware import device_name, device_of
 from workers.jobs import Lane, Status
-from workers.units import device_name, device_of
 
 #: Images of the job that loads the networks before the clock runs.
 FEW = 8

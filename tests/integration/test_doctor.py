@@ -17,13 +17,14 @@ from app.doctor.data import LOW_BYTES, check_data
 from app.doctor.examine import as_json, check_job_store, examine
 from app.doctor.findings import Level
 from app.doctor.job_store import check_redis, check_workers
-from app.doctor.machine import check_open_files, check_weights_folder
+from app.doctor.machine import check_hardware, check_open_files, check_weights_folder
 from app.doctor.roots import check_roots
 from app.doctor.settings import check_faults, read_settings
 from app.doctor.versions import as_numbers, check_versions
 from app.standalone import runtime_folder
 from tests.serving import ROOT, wait_until
 from tests.valkeys import valkey
+from workers.devices import Device
 from workers.files import DataFolder
 from workers.settings import Settings
 
@@ -356,6 +357,35 @@ def test_the_command_line_tells_programs_and_fails_with_problems(place):
     assert named["machine.device"]["found"].startswith("CCD_DEVICE=cuda:7")
     assert named["machine.cpu"]["level"] == named["presets.tiny"]["level"] == "ok"
     assert not (place / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "chosen", "gpu", "expected"),
+    [
+        ("auto", "cpu", "A GPU", "warning nvidia-smi shows A GPU, which torch 2 cannot use"),
+        ("auto", "cpu", "", "ok a worker computes on cpu"),
+        ("cpu", "cpu", "A GPU", "ok a worker computes on cpu"),
+        ("auto", "cuda", "A GPU", "ok a worker computes on cuda"),
+        ("auto", "cuda", "", "warning nvidia-smi does not answer"),
+        ("cuda:1", "cuda:1", "", "warning a worker computes on cuda:1; nvidia-smi does not"),
+    ],
+)
+def test_the_device_is_told_and_whether_the_driver_shows_the_same(
+    place, monkeypatch, *, wanted, chosen, gpu, expected
+):
+    told = {"torch": "2", "torchvision": "0", "devices": [], "refused": "", "presets": {}}
+    program = place / "python"
+    program.write_text(f"#!/bin/sh\necho '{json.dumps(told | {'chosen': chosen, 'hub': True})}'")
+    program.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(program))
+    monkeypatch.setattr("app.doctor.machine.find_gpu", lambda _index: Device(gpu) if gpu else None)
+
+    *_, finding = check_hardware(Settings(data=place, device=wanted))
+
+    level, _, found = expected.partition(" ")
+    assert (finding.check, finding.level) == ("machine.device", level)
+    assert finding.found.startswith(f"CCD_DEVICE={wanted}")
+    assert found in finding.found
 
 
 def test_json_counts_what_it_lists(place):

@@ -8,11 +8,12 @@ from structlog.testing import capture_logs
 
 from tests.serving import wait_until
 from tests.store_calls import CHECK, SHARDS, STANDING, claim, submit, worker_of
+from workers import registry as registry_module
 from workers.devices import Device
 from workers.jobs import Lane, Status
 from workers.presence import Presence
 from workers.reaper import Reaper
-from workers.registry import Registry
+from workers.registry import Registry, place, worker_name
 from workers.settings import Settings
 from workers.store import Store
 
@@ -120,6 +121,30 @@ def test_a_worker_of_lane_io_computes_on_the_cpu_whatever_the_setting(
         assert Presence(worker, registry, pid=1).standing().draining
 
     assert asked == ["cpu", "cuda:1"]
+
+
+@pytest.mark.parametrize("part", ["BOOT", "CONTAINER"])
+def test_two_places_with_the_same_host_name_and_process_id_have_two_names(
+    part, tmp_path, monkeypatch
+):
+    names = set()
+    for number in range(2):
+        place.cache_clear()
+        (tmp_path / f"BOOT{number}").write_text(f"{number}\n")
+        (tmp_path / f"CONTAINER{number}").symlink_to(f"pid:[{number}]")
+        monkeypatch.setattr(registry_module, part, tmp_path / f"{part}{number}")
+        names |= {worker_name(Lane.METHOD, 1), worker_name(Lane.METHOD, 1)}
+    place.cache_clear()
+
+    assert len(names) == 2
+
+
+def test_a_place_without_these_files_has_a_name_all_the_same(tmp_path, monkeypatch):
+    place.cache_clear()
+    monkeypatch.setattr(registry_module, "BOOT", tmp_path / "nothing")
+
+    assert len(place()) == 8
+    place.cache_clear()
 
 
 def test_a_presence_outlives_an_outage_and_complains_once(presence, registry, monkeypatch):

@@ -5,12 +5,16 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 
 import psutil
 import pytest
 from PIL import Image
 
 from tests.serving import ROOT, survivors, wait_until
+from tests.store_calls import STANDING
+from workers.jobs import Lane
+from workers.registry import Registry, worker_name
 
 LEASE_SECONDS = 3
 
@@ -99,7 +103,7 @@ def test_every_line_of_a_worker_is_json_and_those_of_a_unit_bear_the_request_id(
 def test_a_worker_is_listed_while_it_lives_and_leaves_when_it_is_drained(api, worker):
     [entry] = wait_until(lambda: listed(api), seconds=120)
 
-    assert entry["name"] == f"io@{socket.gethostname()}:{worker.process.pid}"
+    assert entry["name"] == worker_name(Lane.IO, worker.process.pid)
     assert (entry["lane"], entry["host"]) == ("io", socket.gethostname())
     assert (entry["pid"], entry["device"]) == (worker.process.pid, "cpu")
     assert (entry["unit"], entry["draining"]) == (None, False)
@@ -126,6 +130,14 @@ def test_a_worker_that_was_killed_disappears_after_a_lease(api, worker):
 
     wait_until(lambda: not listed(api))
     assert api.store.redis.keys("ccd:worker*") == []
+
+
+def test_a_worker_in_another_container_of_the_same_name_does_not_count(api, worker):
+    # What it says there: the same host, the same process id, as the first process of a container.
+    elsewhere = f"io@{socket.gethostname()}:0123abcd:1"
+    Registry(api.store).announce(replace(STANDING, name=elsewhere, host=socket.gethostname()))
+
+    assert check(worker, "io").returncode == 1
 
 
 def test_a_check_does_not_blame_a_worker_for_a_redis_that_is_away(worker, tmp_path):

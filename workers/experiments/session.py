@@ -23,7 +23,8 @@ from workers.experiments.outcome import Figures, Outcome, by_seed
 from workers.experiments.plots import plot
 from workers.experiments.report import write_files
 from workers.experiments.work import Say, Work
-from workers.units import device_name, device_of, fingerprint_of
+from workers.hardware import device_name, device_of
+from workers.units import fingerprint_of
 from workers.version import code_version
 
 

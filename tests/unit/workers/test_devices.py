@@ -2,10 +2,15 @@
 
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
+import torch
 
-from workers.devices import Device, device_kind, find_device
+from tests.serving import ROOT
+from workers import devices
+from workers.devices import Device, DeviceUnknown, choose_device, device_kind, find_device
 
 MIB = 1 << 20
 #: Answers for one GPU, and says how it was asked.
@@ -47,10 +52,10 @@ def test_a_gpu_tells_its_name_and_memory(gpus):
 @pytest.mark.parametrize(
     ("visible", "wanted", "found"),
     [
-        ("1", "auto", "GPU-b"),
+        ("1", "cuda", "GPU-b"),
         ("0,1", "cuda:1", "GPU-b"),
         ("GPU-b", "cuda", "GPU-b"),
-        ("", "auto", None),
+        ("", "cuda", None),
         ("1", "cuda:1", None),
     ],
 )
@@ -64,14 +69,12 @@ def test_what_a_gpu_does_not_tell_is_none(gpus):
     assert find_device("cuda:2") == Device("Part of a GPU", "GPU-c", None, None)
 
 
-def test_a_gpu_that_does_not_answer_leaves_the_cpu_or_its_bare_name(gpus):
-    assert find_device("auto").name == "cpu"
+def test_a_gpu_that_does_not_answer_leaves_its_bare_name(gpus):
     assert find_device("cuda:0") == Device("cuda")
 
 
-@pytest.mark.parametrize("wanted", ["auto", "cpu"])
-def test_without_a_gpu_the_memory_is_that_of_the_machine(no_gpu, wanted):
-    found = find_device(wanted)
+def test_the_memory_of_the_cpu_is_that_of_the_machine(gpus):
+    found = find_device("cpu")
 
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert (found.name, found.uuid, found.memory_used_bytes) == ("cpu", None, None)
@@ -95,8 +98,51 @@ def test_a_device_that_is_named_says_its_kind(no_gpu, wanted, kind):
     assert device_kind(wanted) == kind
 
 
-def test_the_kind_is_found_out_where_it_is_not_named(gpus, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert device_kind("auto") == "cuda"
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert device_kind("auto") == "cpu"
+def fake_torch(folder, monkeypatch, *, code):
+    """A driver that torch can be asked about, and its answer."""
+    program = folder / "python"
+    program.write_text(f"#!/bin/sh\necho $@ >> {folder}/asked.txt\n{code}\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr("sys.executable", str(program))
+    monkeypatch.setattr(devices, "ROCM_DEVICE", folder)
+
+
+@pytest.mark.parametrize("answer", ["cuda", "cpu"])
+def test_whatever_the_tool_says_the_device_is_the_one_that_torch_has(gpus, monkeypatch, answer):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")  # the tool answers
+    fake_torch(gpus, monkeypatch, code=f"echo {answer}")
+
+    chosen = choose_device("auto")
+
+    assert (chosen, device_kind(chosen)) == (answer, answer)
+    assert find_device(chosen).name == {"cuda": "Some GPU 80GB", "cpu": "cpu"}[answer]
+    assert (gpus / "asked.txt").read_text().startswith("-m workers.hardware auto\n")
+
+
+def test_torch_is_not_asked_where_no_driver_is(tmp_path, monkeypatch):
+    fake_torch(tmp_path, monkeypatch, code="exit 1")
+    monkeypatch.setattr(devices, "CUDA_DRIVER", "libnosuch.so.1")
+    monkeypatch.setattr(devices, "ROCM_DEVICE", tmp_path / "nothing")
+
+    assert choose_device("auto") == "cpu"
+
+
+def test_a_device_that_is_named_is_taken_at_its_word(tmp_path, monkeypatch):
+    fake_torch(tmp_path, monkeypatch, code="exit 1")
+
+    assert choose_device("cuda:3") == "cuda:3"
+
+
+def test_a_torch_that_does_not_load_is_told(tmp_path, monkeypatch):
+    fake_torch(tmp_path, monkeypatch, code="echo libc10.so is broken >&2; exit 1")
+
+    with pytest.raises(DeviceUnknown, match=r"libc10\.so is broken"):
+        choose_device("auto")
+
+
+def test_this_torch_says_what_it_computes_on():
+    command = [sys.executable, "-m", "workers.hardware", "auto"]
+
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert answer.stdout.strip() == ("cuda" if torch.cuda.is_available() else "cpu")
