@@ -16,7 +16,8 @@ IfMatch = Annotated[
     str | None, Header(description="The ETag of the version that the call is about; else any.")
 ]
 
-_RANGE = re.compile(r"\s*(\d*)\s*-\s*(\d*)\s*")
+#: More digits than any file has bytes, and fewer than Python refuses to read as a number.
+_RANGE = re.compile(r"\s*([0-9]{0,100})\s*-\s*([0-9]{0,100})\s*")
 _WAIT = re.compile(r"wait\s*=\s*\"?(\d{1,9})\"?", re.IGNORECASE)
 _QUALITY = re.compile(r";\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*$", re.IGNORECASE)
 

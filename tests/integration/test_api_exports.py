@@ -300,6 +300,19 @@ def test_labels_damaged_before_they_were_written_are_not_exported(api, worker, j
     assert (export["status"], export["error"]["code"]) == ("failed", "artifact_corrupt")
 
 
+def test_an_export_that_is_sent_again_with_its_key_is_one(api, job_id):
+    address, body = f"/v1/jobs/{job_id}/exports", {"format": "csv"}
+    first, second = (
+        api.post(address, json=body, headers={"Idempotency-Key": "k1"}) for _ in range(2)
+    )
+    other = api.post(address, json={"format": "coco"}, headers={"Idempotency-Key": "k1"})
+
+    assert second.json() == first.json()
+    assert second.headers["idempotent-replayed"] == "true"
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    assert len(api.get("/v1/exports").json()["data"]) == 1
+
+
 def test_exports_are_listed_of_all_jobs_or_of_one(api, job_id):
     other = api.new_job()
     api.run_until(other, "debias")
