@@ -29,6 +29,12 @@ RETRY_AFTER_SECONDS = 5
 MAX_SHOWN_CHARACTERS = 80
 #: Type of the pydantic errors that app/schemas.py raises: their message is whole.
 REFUSED = "refused"
+#: The detail of a problem that whoever runs the service has to end.
+UNWRITTEN = (
+    "the job store cannot write its own disk, so it takes nothing new; what it has stays and can "
+    "be read. Make room on its disk or give it back its folder (`ccd doctor` names what failed), "
+    "then try again"
+)
 #: What the prefix of an id stands for.
 NOUNS = {
     "ds": "dataset",
@@ -206,7 +212,8 @@ KINDS: dict[str, ProblemKind] = {
     "redis_unavailable": ProblemKind(
         503,
         "The job store does not answer",
-        "Redis is down, restarting or out of memory. Nothing is lost; try again.",
+        "Redis is down, restarting or out of memory, or it cannot write its disk, which the detail "
+        "then says. Nothing is lost; try again.",
     ),
     "redis_unsafe": ProblemKind(
         503,
@@ -396,13 +403,13 @@ def _no_record(error: RecordNotFound) -> Problem:
     return Problem(f"{noun}_not_found", f"there is no {noun} {shown(error.id)}")
 
 
-def _store_silent(error: redis.RedisError) -> Problem:
+def _store_silent(
+    error: redis.RedisError,
+    detail: str = "the job store does not answer; nothing is lost, try again",
+) -> Problem:
     log.warning("redis.unavailable", error=str(error))
-    return Problem(
-        "redis_unavailable",
-        "the job store does not answer; nothing is lost, try again",
-        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
-    )
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return Problem("redis_unavailable", detail, headers=headers)
 
 
 def _store_unsafe(error: UnsafeRedis) -> Problem:
@@ -414,7 +421,7 @@ def _store_refused(error: redis.ResponseError) -> Problem:
     """Redis takes no writes while it cannot write its disk; any other refusal is our mistake."""
     if not str(error).startswith("MISCONF"):
         raise error
-    return _store_silent(error)
+    return _store_silent(error, UNWRITTEN)
 
 
 def _as(code: str) -> Callable[[Exception], Problem]:
