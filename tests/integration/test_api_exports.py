@@ -36,13 +36,13 @@ def worker(api):
     return worker_of(api)
 
 
-def worker_of(api):
+def worker_of(api, *, drains=(lambda: False)):
     return Worker(
         Lane.IO,
         settings=api.settings,
         store=api.store,
         name="io@test",
-        is_draining=lambda: False,
+        is_draining=drains,
         ring=lambda *_: None,
     )
 
@@ -226,6 +226,21 @@ def test_a_stage_of_a_job_that_goes_on_can_be_exported(api):
     assert (early.status_code, early.json()["code"]) == (409, "not_ready")
     assert content.count(b"\r\n") == 16
     assert export["thresholds_version"] is None
+
+
+def test_an_export_that_was_given_back_halfway_is_made_whole_by_the_next_worker(api, job_id):
+    id = asked(api, job_id, format="coco")["id"]
+    answers = iter([False, False])  # it claims, writes the images, and is told to stop
+
+    worker_of(api, drains=lambda: next(answers, True)).run_until_empty()
+    halfway = api.get(f"/v1/exports/{id}").json()["status"]
+    left = [*api.folder.staging_root.iterdir()]
+    worker_of(api).run_until_empty()
+    done = api.get(f"/v1/exports/{id}/file").content
+
+    assert halfway in {"queued", "running"}
+    assert left == []
+    assert len(json.loads(done)["images"]) == 5
 
 
 @pytest.fixture
