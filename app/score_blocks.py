@@ -1,5 +1,6 @@
 """Filters and orders over the scores of all images, a block at a time, by Arrow's own loops."""
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any
@@ -21,16 +22,19 @@ class Block:
 
     def __init__(self, labels: Labels, rows: range) -> None:
         content, width = labels.scores.block(rows)
-        values = pa.Array.from_buffers(
-            pa.float32(), len(rows) * width, [None, pa.py_buffer(content)]
-        )
-        self._lists = pa.FixedSizeListArray.from_arrays(values, width)
+        self._values = array("f")
+        self._values.frombytes(content)
+        self._columns: dict[int, Any] = {}
         self._limits = labels.limits
         self.width = width
         self.rows = len(rows)
 
     def scores(self, column: int) -> Any:
-        return pc.list_element(self._lists, column)
+        if column not in self._columns:
+            # A slice of an array takes half the time of Arrow's `list_element`.
+            content = pa.py_buffer(self._values[column :: self.width])
+            self._columns[column] = pa.Array.from_buffers(pa.float32(), self.rows, [None, content])
+        return self._columns[column]
 
     def all_scores(self) -> Iterator[Any]:
         return map(self.scores, range(self.width))
@@ -65,7 +69,9 @@ def measure(
         block = Block(labels, rows)
         masks = list(_masks(block, query, columns))
         if compared:
-            masks.append(_differ(*(Block(one, rows) for one in compared)))
+            masks.append(
+                _differ(*(block if one == labels else Block(one, rows) for one in compared))
+            )
         if masks:
             kept.append(reduce(pc.and_, masks))
         if query.sort != PATH:
