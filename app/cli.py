@@ -1,6 +1,6 @@
 """The command line: ccd serve, api, worker, run, predict, evaluate, report, reproduce.
 
-app/operating.py has more.
+app/operating.py has more for operators, app/commands/ what is asked of a running service.
 """
 
 import ipaddress
@@ -15,9 +15,11 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from app.command_line import check_redis, fail, settings_of
-from app.connection import KeyOption
-from app.operating import DataOption, commands
+from app.command_line import DataOption, check_redis, fail, settings_of
+from app.commands import datasets, export, jobs, labels, predictions, students, workers
+from app.commands.connection import KeyOption
+from app.exit_codes import MEANINGS
+from app.operating import commands
 from workers.files import PAGE
 from workers.jobs import Lane
 from workers.settings import Settings
@@ -26,7 +28,7 @@ app = typer.Typer(
     name="ccd",
     help="A folder of unlabelled images and class names in; labels and a trained student out.",
     no_args_is_help=True,
-    add_completion=False,
+    epilog=f"{MEANINGS} Commands with codes of their own tell them in their --help.",
     pretty_exceptions_enable=False,
 )
 
@@ -150,7 +152,7 @@ def worker(
     os.execv(sys.executable, command)  # noqa: S606 - Celery takes over this process
 
 
-@app.command()
+@app.command(epilog=MEANINGS)
 def run(
     folder: Annotated[
         Path, typer.Argument(exists=True, file_okay=False, readable=True, help="The images.")
@@ -174,9 +176,7 @@ def run(
 ) -> None:
     """Label a folder and train a student: the whole journey.
 
-    Exit codes: 0 done, 1 the job failed, 2 wrong command line or refused request, 3 no service,
-    4 the job was cancelled, 130 interrupted (a job that was sent goes on). Ctrl-C asks whether to
-    cancel the job; where nobody can be asked it is cancelled.
+    Ctrl-C asks whether to cancel the job; where nobody can be asked it is cancelled.
     """
     from rich.console import Console
 
@@ -293,6 +293,13 @@ def reproduce(context: typer.Context) -> NoReturn:
     _become("workers.experiments.main", context.args)
 
 
+app.add_typer(datasets.commands, name="datasets")
+app.add_typer(jobs.commands, name="jobs")
+app.add_typer(students.commands, name="students")
+app.add_typer(predictions.commands, name="predictions")
+app.command(epilog=MEANINGS)(labels.labels)
+app.command(epilog=MEANINGS)(export.export)
+app.command(epilog=MEANINGS)(workers.workers)
 app.add_typer(commands)
 
 

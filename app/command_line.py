@@ -4,12 +4,17 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from pydantic import ValidationError
 
 from workers.settings import Settings
+
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="Data folder [CCD_DATA; ./ccd-data].")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 
 
 def use(**environment: str | Path | None) -> None:

@@ -1,19 +1,13 @@
 """The commands of whoever operates the service: doctor, recover."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from app.command_line import fail, settings_of, use
+from app.command_line import DataOption, JsonOption, fail, settings_of, use
 
 commands = typer.Typer()
-
-DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Data folder [CCD_DATA; ./ccd-data].")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 
 
 @commands.command()

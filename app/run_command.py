@@ -2,7 +2,6 @@
 
 import signal
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +11,12 @@ from urllib.parse import urlsplit
 import typer
 from rich.console import Console
 
-from app.exit_codes import Exit, outcome
-from app.run_display import RunDisplay, class_table, describe_progress, short_bytes
+from app.commands.errors import outcome
+from app.commands.watch import cancel, follow
+from app.exit_codes import Exit
+from app.run_display import RunDisplay, class_table, show_sent
 from app.run_service import ready_service
-from app.watching import Watch
-from ccd_client import CcdError, Client, Conflict, Dataset, Forbidden, Job
+from ccd_client import CcdError, Client, Dataset, Forbidden, Job
 from models.config import ConfigError, parse_settings
 from workers.files import ONNX, PAGE, WEIGHTS
 from workers.model_card import CARD_MARKDOWN
@@ -24,8 +24,6 @@ from workers.settings import Settings
 
 #: Files of the phases `export` and `report` that are saved beside the student.
 EXPORTS = (ONNX, CARD_MARKDOWN, PAGE)
-#: How often a job that waits for its turn is asked for, in seconds.
-POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,11 +101,7 @@ class Journey:
         return self._client.jobs.create(dataset=self._upload(), **request)
 
     def _upload(self) -> Dataset:
-        def show(sent: int, total: int) -> None:
-            measured = f"{short_bytes(sent)} of {short_bytes(total)}"
-            self._display.show("upload", 100 * sent / max(total, 1), measured)
-
-        folder = self._order.folder
+        folder, show = self._order.folder, show_sent(self._display)
         return self._client.datasets.upload(folder, name=folder.name, on_progress=show)
 
     def _ask(self) -> str:
@@ -145,32 +139,6 @@ class Journey:
         for name in names:
             job.download(name, self._order.out / name)
         return names
-
-
-def follow(job: Job, client: Client, display: RunDisplay) -> None:
-    """Show a job until it has ended."""
-    while job.status == "queued":
-        _show_queued(job, client, display)
-        time.sleep(POLL_SECONDS)
-        job.refresh()
-    job.wait(on_event=Watch(display).see)
-
-
-def cancel(job: Job) -> None:
-    """Cancel a job, unless it has ended meanwhile."""
-    try:
-        job.cancel()
-    except Conflict:
-        job.refresh()
-
-
-def _show_queued(job: Job, client: Client, display: RunDisplay) -> None:
-    position = job.queue and job.queue.position
-    if position is not None:
-        display.show("queued", 0, f"position {position}")
-    else:  # it waits for its dataset
-        progress = client.datasets.get(job.dataset_id).progress
-        display.show("register", progress.percent, describe_progress(progress))
 
 
 def parse_classes(text: str) -> list[str]:

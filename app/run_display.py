@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -112,6 +112,26 @@ def sparkline(values: Sequence[float]) -> str:
     low, high = min(values), max(values)
     steps = len(BARS) - 1
     return "".join(BARS[round(steps * (value - low) / ((high - low) or 1))] for value in values)
+
+
+def show_sent(display: RunDisplay) -> Callable[[int, int], None]:
+    """What an upload calls as its bytes go."""
+
+    def show(sent: int, total: int) -> None:
+        measured = f"{short_bytes(sent)} of {short_bytes(total)}"
+        display.show("upload", 100 * sent / max(total, 1), measured)
+
+    return show
+
+
+def show_received(display: RunDisplay) -> Callable[[int, int | None], None]:
+    """What a download calls as its bytes come."""
+
+    def show(done: int, total: int | None) -> None:
+        measured = f"{short_bytes(done)} of {short_bytes(total or done)}"
+        display.show("download", 100 * done / max(total or done, 1), measured)
+
+    return show
 
 
 def short_bytes(count: float) -> str:

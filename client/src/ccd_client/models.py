@@ -241,6 +241,7 @@ class LabelRow(Reply):
     scores: dict[str, float]
     labels: list[str]
     thresholds_version: int | None = None
+    #: With `views=True`.
     views: list[View] | None = None
 
 
@@ -319,14 +320,17 @@ class ExportFields(Times):
 
     id: str
     job_id: str | None = None
+    name: str | None = None
     format: str
+    stage: str | None = None
+    policy: str | None = None
     status: str
     terminal: bool
     progress: Progress = Progress()
     error: Failure | None = None
     file: Artifact | None = None
-    #: What the format cannot hold, and on how many images.
-    losses: Any = None
+    #: What the format cannot hold: `images`, `labels` and `notes`.
+    losses: dict[str, Any] | None = None
 
 
 class Receipt(Reply):

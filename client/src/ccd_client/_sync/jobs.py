@@ -22,6 +22,7 @@ from ccd_client.models import (
     JobEstimate,
     JobFields,
     LabelRow,
+    LogLine,
     Metric,
     Receipt,
 )
@@ -126,7 +127,7 @@ class Job(Work, JobFields):
 
     def logs(self, *, level: str | None = None) -> Logs:
         """The lines of its log."""
-        return Logs(self._transport, f"{self.path}/logs", given({"level": level}), self)
+        return Logs(self._transport, f"{self.path}/logs", {"level": level}, LogLine.read)
 
     def artifacts(self) -> Pages[Artifact]:
         """The files that it made so far."""

@@ -1,11 +1,17 @@
 """Keys to the service."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ccd_client._sync.handles import Pages
 from ccd_client._sync.transport import Transport
-from ccd_client.calls import Call, at, create, get, given
+from ccd_client.calls import Call, at, get, given
 from ccd_client.models import Key
+
+
+def _once(path: str, body: Mapping[str, Any]) -> Call:
+    """Sent once: no service keeps a secret to tell it again."""
+    return Call("POST", path, json=given(body))
 
 
 class Keys:
@@ -20,7 +26,7 @@ class Keys:
         *,
         scopes: Sequence[str],
         project: str | None = None,
-        expires_in_days: int | None = None,
+        expires_in_days: float | None = None,
     ) -> Key:
         """A new key; its `secret` is told this once."""
         body = {
@@ -29,7 +35,7 @@ class Keys:
             "project": project,
             "expires_in_days": expires_in_days,
         }
-        return Key.read(self._transport.json(create(at("keys"), body)))
+        return Key.read(self._transport.json(_once(at("keys"), body)))
 
     def get(self, key_id: str) -> Key:
         """One key."""
@@ -39,10 +45,10 @@ class Keys:
         """The key that this client sends."""
         return Key.read(self._transport.json(get(at("keys", "current"))))
 
-    def rotate(self, key_id: str, *, grace_seconds: int | None = None) -> Key:
+    def rotate(self, key_id: str, *, grace_seconds: float | None = None) -> Key:
         """The key with a new `secret`; the old one holds for `grace_seconds` more."""
         body = given({"grace_seconds": grace_seconds})
-        return Key.read(self._transport.json(create(at("keys", key_id, "rotate"), body)))
+        return Key.read(self._transport.json(_once(at("keys", key_id, "rotate"), body)))
 
     def revoke(self, key_id: str) -> Key:
         """The key, which nobody can use any more."""

@@ -1,5 +1,6 @@
 """What the commands on a running service share: its address and key, and how they end."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.command_line import fail, settings_of
+from app.exit_codes import Exit
 
 if TYPE_CHECKING:
     from ccd_client import Client
@@ -16,25 +18,36 @@ UrlOption = Annotated[
     typer.Option("--url", envvar="CCD_URL", help="The service; else the one that runs here."),
 ]
 KeyOption = Annotated[
-    str | None,
-    typer.Option(
-        "--key", help="The key to send [CCD_API_KEY; the credentials file].", show_default=False
-    ),
+    str | None, typer.Option("--key", help="The key to send [CCD_API_KEY; the one kept].")
 ]
+LimitOption = Annotated[int, typer.Option("--limit", min=1, help="Rows at most.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 @contextmanager
 def connected(url: str | None, key: str | None) -> Iterator["Client"]:
     """The service; whatever goes wrong is told in words, and is an exit code."""
-    from app.exit_codes import Exit, outcome
+    from app.commands.errors import outcome
     from app.run_service import written_url
-    from ccd_client import CcdError, Client
+    from ccd_client import CcdError, Client, ServiceUnreachable
 
     try:
         with Client(url or written_url(settings_of()), key) as client:
+            if not client.is_ready():  # told at once; one that goes away later is waited for
+                raise ServiceUnreachable(f"no service is ready at {client.url}: try `ccd serve`")
             yield client
     except CcdError as error:
         message, code = outcome(error)
         fail(message, code=code)
     except KeyboardInterrupt:
         fail("interrupted", code=Exit.INTERRUPTED)
+
+
+def sure(question: str, *, yes: bool) -> None:
+    """Ask before something is gone for good; where nobody can be asked, `--yes` is needed."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        fail("nobody is here to be asked: say --yes", code=Exit.REFUSED)
+    if not typer.confirm(question):
+        fail("nothing was done", code=Exit.REFUSED)

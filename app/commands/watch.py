@@ -1,12 +1,16 @@
 """What is shown of a job while it goes on, out of its events."""
 
+import time
 from typing import Any
 
 from app.run_display import RunDisplay, describe_progress, sparkline
+from ccd_client import Client, Conflict, Job
 from ccd_client.models import Event, Progress, Warned
 
 #: Values of a curve that are shown at most.
 MAX_POINTS = 24
+#: How often a job that waits for its turn is asked for, in seconds.
+POLL_SECONDS = 0.5
 
 
 class Watch:
@@ -61,3 +65,29 @@ class Watch:
             measured.append(f"loss {self._losses[-1]:.3g} {sparkline(self._losses)}")
         shown = "  ".join(filter(None, measured))
         self._display.show(self._progress.phase or "", self._progress.percent, shown)
+
+
+def follow(job: Job, client: Client, display: RunDisplay) -> None:
+    """Show a job until it has ended."""
+    while job.status == "queued":
+        _show_queued(job, client, display)
+        time.sleep(POLL_SECONDS)
+        job.refresh()
+    job.wait(on_event=Watch(display).see)
+
+
+def cancel(job: Job) -> None:
+    """Cancel a job, unless it has ended meanwhile."""
+    try:
+        job.cancel()
+    except Conflict:
+        job.refresh()
+
+
+def _show_queued(job: Job, client: Client, display: RunDisplay) -> None:
+    position = job.queue and job.queue.position
+    if position is not None:
+        display.show("queued", 0, f"position {position}")
+    else:  # it waits for its dataset
+        progress = client.datasets.get(job.dataset_id).progress
+        display.show("register", progress.percent, describe_progress(progress))

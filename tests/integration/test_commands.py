@@ -1,0 +1,225 @@
+"""The commands on a running service: what they print, and how they end."""
+
+import csv
+import io
+import json
+
+import pytest
+from structlog.testing import capture_logs
+from typer.testing import CliRunner
+
+from app.cli import app
+from tests.integration.conftest import COLUMNS, PATHS
+
+
+@pytest.fixture
+def ccd(api, monkeypatch, tmp_path):
+    """A command line whose service is the one of the tests."""
+    monkeypatch.setenv("CCD_URL", str(api.base_url))
+    monkeypatch.setenv("CCD_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("CCD_CREDENTIALS", str(tmp_path / "credentials.json"))
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.delenv("CCD_API_KEY", raising=False)
+    runner = CliRunner()
+    with capture_logs():  # the service is a thread of this process, and says on its standard output
+        yield lambda *words: runner.invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def scored(api):
+    """A job whose labels are there."""
+    job_id = api.new_job(name="street")
+    api.run_until(job_id, "score")
+    return job_id
+
+
+def test_a_folder_of_the_server_becomes_a_dataset(ccd, api):
+    made = ccd("datasets", "create", api.root, "--on-server", "--name", "photos")
+    assert made.exit_code == 0, made.output
+    dataset_id = made.stdout.strip()
+    api.register(dataset_id)
+
+    assert f"{dataset_id}  ready   5" in ccd("datasets", "list").stdout
+    shown = json.loads(ccd("datasets", "show", dataset_id, "--json").stdout)
+    assert (shown["name"], shown["counts"]["accepted"]) == ("photos", 5)
+    images = json.loads(ccd("datasets", "images", dataset_id, "--json").stdout)
+    assert [image["path"] for image in images] == PATHS
+    assert "unsupported_format" in ccd("datasets", "skipped", dataset_id).stdout
+
+
+def test_a_folder_of_this_machine_is_sent(ccd, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"some bytes")
+
+    made = ccd("datasets", "create", tmp_path / "photos", "--json")
+
+    assert made.exit_code == 0, made.output
+    assert json.loads(made.stdout)["status"] == "registering"
+    assert "upload" in made.stderr
+
+
+def test_what_is_deleted_is_asked_for_first(ccd, api):
+    dataset_id = api.new_dataset()
+
+    refused = ccd("datasets", "delete", dataset_id)
+    deleted = ccd("datasets", "delete", dataset_id, "--yes")
+
+    assert (refused.exit_code, deleted.exit_code) == (2, 0)
+    assert "--yes" in refused.stderr
+    assert ccd("datasets", "show", dataset_id).exit_code == 2
+
+
+def test_a_job_is_made_shown_and_cancelled(ccd, api):
+    dataset_id = api.new_dataset()
+
+    made = ccd(
+        "jobs", "create", "--dataset", dataset_id, "--classes", "cat,dog", "--preset", "tiny"
+    )
+    job_id = made.stdout.strip()
+
+    assert made.exit_code == 0, made.output
+    assert f"{job_id}  queued" in ccd("jobs", "list").stdout
+    assert "cat, dog" in ccd("jobs", "show", job_id).stdout
+    assert ccd("jobs", "cancel", job_id).stdout == f"{job_id} is cancelled\n"
+    again = ccd("jobs", "cancel", job_id)
+    assert again.exit_code == 2
+    assert again.stderr == f"ccd: the service refused: {job_id} is cancelled already\n"
+    watched = ccd("jobs", "watch", job_id)
+    assert (watched.exit_code, watched.stderr) == (4, "ccd: the job was cancelled\n")
+
+
+def test_a_job_that_has_ended_is_watched_to_its_end(ccd, scored):
+    watched = ccd("jobs", "watch", scored)
+    events = ccd("jobs", "events", scored, "--json")
+
+    assert watched.exit_code == 0, watched.output
+    assert f"{scored} succeeded, student stu_" in watched.stdout
+    kinds = [json.loads(line)["type"] for line in events.stdout.splitlines()]
+    assert (kinds[0], kinds[-1]) == ("job.snapshot", "job.done")
+
+
+def test_wrong_values_are_told_in_the_words_of_the_service(ccd, api):
+    told = ccd(
+        *("jobs", "create", "--dataset", api.new_dataset(), "--classes", "cat,Cat"),
+        *("--config", "alpha=1.4"),
+    )
+
+    assert told.exit_code == 2
+    assert told.stderr.startswith("ccd: the service refused: /classes")
+    assert "Traceback" not in told.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("jobs", "show", "job_none"),
+        ("datasets", "show", "ds_none"),
+        ("students", "show", "stu_none"),
+        ("predictions", "show", "pred_none"),
+        ("labels", "job_none"),
+        ("export", "job_none", "--format", "csv"),
+        ("jobs", "show", "../../etc"),
+    ],
+)
+def test_what_is_not_there_is_refused(ccd, words):
+    told = ccd(*words)
+
+    assert told.exit_code == 2
+    assert told.stderr.startswith("ccd: the service refused: ")
+    assert told.exception is None or isinstance(told.exception, SystemExit)
+
+
+def test_an_address_where_nobody_answers_is_exit_code_3(ccd):
+    told = ccd("jobs", "list", "--url", "http://127.0.0.1:1")
+
+    assert told.exit_code == 3
+    assert "no service is ready at http://127.0.0.1:1" in told.stderr
+
+
+@pytest.mark.parametrize("address", ["nonsense", "ftp://host"])
+def test_an_address_that_is_none_is_a_wrong_command_line(ccd, address):
+    told = ccd("jobs", "list", "--url", address)
+
+    assert told.exit_code == 2
+    assert address in told.stderr
+
+
+def test_labels_are_a_table_csv_or_lines(ccd, scored, tmp_path):
+    table = ccd("labels", scored).stdout
+    rows = list(csv.reader(io.StringIO(ccd("labels", scored, "--format", "csv").stdout)))
+    lines = ccd("labels", scored, "--json").stdout.splitlines()
+    saved = ccd("labels", scored, "--out", tmp_path / "labels.csv")
+
+    assert "HIGHEST SCORES" in table
+    assert len(rows) == 6
+    assert [json.loads(line)["path"] for line in lines] == PATHS
+    assert set(json.loads(lines[0])["scores"]) == set(COLUMNS)
+    assert saved.stdout == f"{tmp_path / 'labels.csv'}\n"
+    assert (tmp_path / "labels.csv").stat().st_size > 100
+
+
+def test_labels_are_filtered_and_sorted_by_the_service(ccd, scored):
+    words = ("labels", scored, "--class", "zebra", "--min-score", "0.3", "--sort", "-score:zebra")
+
+    lines = ccd(*words, "--json").stdout.splitlines()
+
+    scores = [json.loads(line)["scores"]["zebra"] for line in lines]
+    assert scores == sorted(scores, reverse=True)
+    assert min(scores) >= 0.3
+    told = ccd("labels", scored, "--sort", "beauty")
+    assert told.exit_code == 2
+    assert "beauty" in told.stderr
+
+
+def test_names_cannot_move_the_cursor_of_a_terminal(ccd, scored):
+    table = ccd("labels", scored).stdout
+
+    assert "c,\\n.png" in table
+    assert len(table.splitlines()) == 6
+
+
+def test_a_student_is_shown_and_saved(ccd, scored, tmp_path):
+    student_id = scored.replace("job_", "stu_")
+
+    assert f"{student_id}  {scored}" in ccd("students", "list").stdout
+    assert "zebra" in ccd("students", "show", student_id).stdout
+    saved = ccd("students", "download", student_id, "--out", tmp_path / "s.safetensors")
+    assert saved.stdout == f"{tmp_path / 's.safetensors'}\n"
+    assert (tmp_path / "s.safetensors").stat().st_size > 4000
+
+
+def test_a_student_is_asked_about_files(ccd, scored, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"some bytes")
+    student_id = scored.replace("job_", "stu_")
+
+    made = ccd("predictions", "create", student_id, tmp_path / "a.jpg")
+
+    assert made.exit_code == 0, made.output
+    assert student_id in ccd("predictions", "show", made.stdout.strip()).stdout
+    assert ccd("predictions", "create", student_id).exit_code == 2
+
+
+def test_nothing_is_none_and_workers_are_listed(ccd):
+    assert ccd("workers").stderr == "none\n"
+    assert json.loads(ccd("workers", "--json").stdout) == []
+
+
+def test_every_command_tells_its_exit_codes():
+    runner = CliRunner()
+    commands = [
+        *(["datasets", name] for name in ("create", "list", "show", "images", "skipped", "delete")),
+        *(["jobs", name] for name in ("create", "estimate", "list", "show", "watch", "events")),
+        *(["jobs", name] for name in ("logs", "metrics", "cancel", "retry", "delete")),
+        *(["students", name] for name in ("list", "show", "download")),
+        *(["predictions", name] for name in ("create", "show", "labels")),
+        *([name] for name in ("run", "labels", "export", "workers")),
+    ]
+
+    for words in commands:
+        told = runner.invoke(app, [*words, "--help"]).stdout
+        assert "Exit codes: 0 done" in told, words
+        assert "--json" in told or words == ["run"], words
+
+
+def test_completion_can_be_installed():
+    assert "--install-completion" in CliRunner().invoke(app, ["--help"]).stdout
