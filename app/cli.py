@@ -99,9 +99,8 @@ def api(
     fd: Annotated[int | None, typer.Option(hidden=True, help="A listening socket.")] = None,
 ) -> None:
     """Run the API alone; CCD_REDIS_URL names the Redis or Valkey."""
-    import uvicorn
-
     from app.main import create_app
+    from app.server import Server, config_of
     from app.standalone import CannotServe, bind
     from workers import fault_points, log
 
@@ -117,10 +116,7 @@ def api(
             listener = socket.socket(fileno=fd)
     except CannotServe as error:
         fail(str(error))
-    config = uvicorn.Config(
-        create_app(settings), log_config=None, access_log=False, timeout_graceful_shutdown=4
-    )
-    uvicorn.Server(config).run(sockets=[listener])
+    Server(config_of(create_app(settings))).run(sockets=[listener])
 
 
 @app.command()

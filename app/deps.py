@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Query, Request
 
 from app.errors import NOUNS, Problem, shown
+from app.hub import Hub
 from app.request_times import RequestTimes
 from workers.files import DataFolder
 from workers.jobs import Kind, Lane, Mark, Record, new_id
@@ -36,6 +37,7 @@ class Services:
     data: DataFolder
     ring: Callable[[Lane], None]
     times: RequestTimes
+    hub: Hub
     #: The key of the request, where it has one.
     mark: Mark | None = None
 
@@ -65,7 +67,7 @@ def not_found(id: str, prefix: str) -> Problem:
     return Problem(f"{noun}_not_found", f"there is no {noun} {shown(id)}")
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:  # a plain function would need a thread
     services: Services = request.app.state.services
     return services
 

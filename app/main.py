@@ -1,21 +1,27 @@
 """The API: routes, error table, and what lives as long as the process."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import Any
 
+from anyio.to_thread import run_sync
 from fastapi import FastAPI
 
 from app import openapi
 from app.deps import Services
 from app.errors import add_error_handlers
 from app.evaluation_schemas import EvaluationCreate
+from app.hub import Hub
 from app.middleware import AccessLog, BodyCap, RequestId
+from app.replies import job_replies
 from app.request_times import RequestTimes
 from app.routes import (
     artifacts,
     datasets,
     evaluations,
+    events,
     exports,
     health,
     images,
@@ -23,6 +29,7 @@ from app.routes import (
     labels,
     predictions,
     problems,
+    progress,
     reports,
     students,
     thresholds,
@@ -32,15 +39,17 @@ from app.schemas import DatasetCreate, PredictionCreate
 from app.security import SecurityHeaders
 from workers.cams import sweep
 from workers.files import DataFolder
+from workers.job_log import keep_log
+from workers.jobs import Record
 from workers.outcomes import ended, keep_end
 from workers.queue import make_celery, ring
 from workers.reaper import Reaper
 from workers.settings import Settings
-from workers.store import open_store
+from workers.store import Store, connect_async, open_store
 from workers.version import code_version
 
 ROUTERS = (
-    *(datasets, jobs, labels, images, artifacts, reports),
+    *(datasets, jobs, events, progress, labels, images, artifacts, reports),
     *(students, thresholds, predictions, evaluations, exports, workers, health, problems),
 )
 
@@ -73,7 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
 async def _lifespan(
     app: FastAPI, *, settings: Settings, times: RequestTimes
 ) -> AsyncIterator[None]:
-    """Opened in order, closed in reverse: store, doorbell, reaper."""
+    """Opened in order, closed in reverse: store, doorbell, reaper, watchers."""
     async with AsyncExitStack() as stack:
         data = DataFolder(settings.data)
         data.create()
@@ -87,9 +96,30 @@ async def _lifespan(
             ring=partial(ring, celery),
             sweep=partial(sweep, data),
             keep_end=partial(keep_end, data),
+            keep_log=partial(keep_log, data),
             ended=partial(ended, data),
         )
         reaper.start()
         stack.callback(reaper.stop)
-        app.state.services = Services(settings, store, data, partial(ring, celery), times)
+        hub = await _open_hub(stack, settings, store)
+        app.state.services = Services(settings, store, data, partial(ring, celery), times, hub)
         yield
+
+
+async def _open_hub(stack: AsyncExitStack, settings: Settings, store: Store) -> Hub:
+    """Those who watch jobs, and the one connection that listens for them."""
+
+    async def show(record: Record) -> dict[str, Any]:
+        return (await run_sync(job_replies, [record], store))[0]
+
+    client = connect_async(settings)
+    stack.push_async_callback(client.aclose)
+    hub = Hub(client, show)
+    listening = asyncio.create_task(hub.run())
+
+    async def stop() -> None:
+        listening.cancel()
+        await asyncio.wait([listening])
+
+    stack.push_async_callback(stop)
+    return hub

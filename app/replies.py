@@ -14,7 +14,7 @@ from app.conditional import is_unchanged
 from app.errors import Problem, invalid, shown
 from workers.forecast import NO_PLACE, Place, find_places
 from workers.halving import halving_warnings
-from workers.jobs import Kind, Priority, Record, Status
+from workers.jobs import Kind, Priority, Progress, Record, Status
 from workers.store import Store
 
 #: Seconds after which a client should look again at work that goes on.
@@ -43,7 +43,7 @@ def dataset_reply(record: Record) -> dict[str, Any]:
         "bytes": facts.get("bytes"),
         "formats": facts.get("formats"),
         "images_digest": facts.get("images_digest"),
-        "progress": _progress(record),
+        "progress": progress_reply(record.progress),
         "error": _error(record),
         **times_reply(record),
     }
@@ -205,13 +205,13 @@ def state_reply(record: Record) -> dict[str, Any]:
         "status": str(record.status),
         "terminal": record.status.is_final,
         "phase": record.phase,
-        "progress": _progress(record),
+        "progress": progress_reply(record.progress),
         "error": _error(record),
     }
 
 
-def _progress(record: Record) -> dict[str, Any]:
-    progress = record.progress
+def progress_reply(progress: Progress) -> dict[str, Any]:
+    """How far a record is."""
     return {
         "phase": progress.phase,
         "phase_index": progress.phase_index,

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 import httpx
 import psutil
-import uvicorn
 
 from app.main import create_app
+from app.server import Server, config_of
 from workers.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -120,10 +120,7 @@ class RunningServer:
     def __init__(self, settings: Settings) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
-        config = uvicorn.Config(
-            create_app(settings), log_config=None, access_log=False, timeout_graceful_shutdown=2
-        )
-        self.server = uvicorn.Server(config)
+        self.server = Server(config_of(create_app(settings), grace_seconds=2))
         self.thread = threading.Thread(
             target=self.server.run, kwargs={"sockets": [self.listener]}, daemon=True
         )

@@ -13,6 +13,16 @@ CHECK = [Phase("check", Lane.METHOD, weight=0)]
 SHARDS = Phase("embed", Lane.METHOD, units=3, weight=1)
 EPOCHS = Phase("train", Lane.METHOD, units=2, sequential=True, weight=3)
 BROKEN = JobError("no_images", "register", "The folder holds no image.", "Name another folder.")
+#: Of a job whose life is short.
+SHORT_PLAN = [
+    Phase("embed", Lane.METHOD, units=2),
+    Phase("train", Lane.METHOD, units=2, sequential=True),
+]
+WARNING = {"code": "never_top_1", "classes": [], "message": "No image is a bus."}
+CURVE = [
+    {"phase": "train", "epoch": 0, "loss": 0.5, "map": 0.25},
+    {"phase": "train", "epoch": 1, "loss": 0.25, "map": float("nan")},
+]
 #: What a worker that has nothing to do says of itself.
 STANDING = Standing(
     name="method@a:1",
@@ -58,6 +68,29 @@ def worker_of(store, settings, lane=Lane.IO, is_draining=lambda: False):
 def position(store, id, lane=Lane.METHOD):
     """1 for the record that is started next in its lane; None for one that is not in line."""
     return store.queue(lane, [id]).position(id)
+
+
+def live(store, lane=Lane.METHOD):
+    """A job from its first unit to its end, step by step."""
+    store.complete(
+        claim(store, lane), output="c", done=1, plan=SHORT_PLAN, facts={"warnings": [WARNING]}
+    )
+    yield
+    for _ in range(2):
+        store.complete(claim(store, lane), output="e", done=1)
+        yield
+    for epochs in (1, 2):
+        held = claim(store, lane)
+        yield
+        store.renew(held, done=1, total=2)
+        yield
+        store.complete(held, output="t", done=1, facts={"curve": CURVE[:epochs]})
+        yield
+
+
+def live_whole(store):
+    for _ in live(store):
+        pass
 
 
 def lose(store, lost):

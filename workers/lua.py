@@ -14,7 +14,7 @@ ONCE_LEASE_SECONDS = 10
 #: How long a key and the answer to its request are remembered.
 ONCE_KEEP_SECONDS = 24 * 3600
 #: What every script begins with, in this order.
-SHARED = ("prelude", "shares", "course")
+SHARED = ("prelude", "shares", "events", "course")
 
 
 def read_scripts() -> dict[str, str]:

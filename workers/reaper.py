@@ -2,12 +2,13 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import structlog
 from redis import RedisError
 
+from workers.events import Line
 from workers.fault_points import fault
 from workers.jobs import Lane, Record, Status, split_unit_id
 from workers.outcomes import Outputs
@@ -31,6 +32,7 @@ class Reaper:
         ring: rings a lane's doorbell so many times.
         sweep: removes staging folders that belong to none of the given nonces.
         keep_end: whether the disk has the end of a record, with its outputs; writes it if not.
+        keep_log: whether the disk has the log of a job that is over; writes it if not.
         ended: how a record has ended as the disk tells it. That stands: Redis may have lost its
             last second.
         clock: seconds that never go back. Leases are judged by the clock of Redis, but acted
@@ -46,11 +48,12 @@ class Reaper:
         ring: Callable[[Lane, int], None],
         sweep: Callable[[set[str]], object],
         keep_end: Callable[[Record, Outputs], bool],
+        keep_log: Callable[[str, Sequence[Line]], bool] = lambda *_: False,
         ended: Callable[[Record], Status | None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._ring, self._sweep, self._clock = store, ring, sweep, clock
-        self._keep_end, self._ended = keep_end, ended
+        self._keep_end, self._keep_log, self._ended = keep_end, keep_log, ended
         self._reap_seconds = settings.reap_seconds
         self.grace_seconds = min(15.0, settings.lease_seconds / 4)
         self._expired_since: dict[tuple[str, str], float] = {}
@@ -69,6 +72,7 @@ class Reaper:
     def run_once(self) -> None:
         self._requeue_lost()
         self._keep_ends()
+        self._keep_logs()
         for lane in Lane:
             self._ring_if_waiting(lane)
         self._sweep_sometimes()
@@ -124,6 +128,12 @@ class Reaper:
                 record = self._store.get(record_id)
                 if self._keep_end(record, self._store.outputs(record_id)):
                     self._store.mark_kept(record_id)
+
+    def _keep_logs(self) -> None:
+        """The log of a job that is over goes to disk: Redis has no room for all of them."""
+        for job_id in self._store.unwritten():
+            if self._keep_log(job_id, self._store.lines(job_id)):
+                self._store.mark_written(job_id)
 
     def _ring_if_waiting(self, lane: Lane) -> None:
         now = self._clock()

@@ -26,7 +26,7 @@ def read_record(fields: Fields) -> Record:
     phases = read_phases(fields["phases"])
     started_ms = fields.get("started_ms")
     error = fields.get("error")
-    progress = _read_progress(fields, phases)
+    progress = read_progress(fields, phases)
     return Record(
         kind=Kind(fields["kind"]),
         id=fields["id"],
@@ -66,7 +66,8 @@ def _read_facts(fields: Fields) -> dict[str, Any]:
     }
 
 
-def _read_progress(fields: Fields, phases: tuple[Phase, ...]) -> Progress:
+def read_progress(fields: Fields, phases: tuple[Phase, ...]) -> Progress:
+    """How far a record is, from its fields."""
     index = int(fields.get("phase", 0))
     return Progress(
         phase=phases[index].name if "started_ms" in fields else None,

@@ -6,11 +6,13 @@ from enum import StrEnum
 from typing import Any, cast
 
 import redis
+import redis.asyncio
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from models.config import METHOD_VERSION
 from workers.cursors import read_cursor, write_cursor
+from workers.events import Line, RawEntries, happenings, lines_key, read_lines
 from workers.eviction import connect_safely
 from workers.jobs import (
     NOBODY,
@@ -37,10 +39,13 @@ MAX_PRIORITY = 100
 MAX_PAGE = 1000
 #: Where the scripts leave the ids of records whose end is still to be written to disk.
 UNKEPT = "ccd:unkept"
+#: And those of jobs that have ended whose log is still to be written there.
+UNWRITTEN = "ccd:unwritten"
 
 # Spelt here, because inside `Store` the word `list` is its method.
 Records = list[Record]
 Leases = list[tuple[str, str]]
+Lines = list[Line]
 
 
 class RecordNotFound(Exception):
@@ -88,10 +93,8 @@ def connect(settings: Settings) -> redis.Redis:
 
     They raise `UnsafeRedis` where Redis may throw records out.
     """
-    if settings.redis_url is None:
-        raise ValueError("CCD_REDIS_URL is not set; name a Redis or use `ccd serve`")
     return redis.Redis.from_url(
-        settings.redis_url,
+        _redis_url(settings),
         decode_responses=True,
         socket_timeout=2,
         socket_connect_timeout=1,
@@ -101,6 +104,23 @@ def connect(settings: Settings) -> redis.Redis:
         # it has used its 2 s.
         retry=Retry(ConstantBackoff(0.1), 1, supported_errors=(redis.ConnectionError,)),
     )
+
+
+def connect_async(settings: Settings) -> redis.asyncio.Redis:
+    """The same for reading: whether Redis is safe only matters to those who write."""
+    return redis.asyncio.Redis.from_url(
+        _redis_url(settings),
+        decode_responses=True,
+        socket_timeout=2,
+        socket_connect_timeout=1,
+        health_check_interval=10,
+    )
+
+
+def _redis_url(settings: Settings) -> str:
+    if settings.redis_url is None:
+        raise ValueError("CCD_REDIS_URL is not set; name a Redis or use `ccd serve`")
+    return settings.redis_url
 
 
 def open_store(settings: Settings) -> "Store":
@@ -338,7 +358,10 @@ class Store:
             text for name, value in (facts or {}).items() for text in (name, json.dumps(value))
         ]
         planned = write_phases(plan or ())
-        found = self._run_claimed("complete", claim, output, done, int(reused), planned, *pairs)
+        told = json.dumps(happenings(claim, facts or {}))
+        found = self._run_claimed(
+            "complete", claim, output, done, int(reused), planned, told, *pairs
+        )
         rings = json.loads(found)
         return {Lane(lane): count for lane, count in rings.items()}
 
@@ -393,6 +416,20 @@ class Store:
     def mark_kept(self, id: str) -> None:
         """The end of a record is on disk."""
         self.redis.srem(UNKEPT, id)
+
+    def lines(self, id: str, *, after: int = 0) -> Lines:
+        """The log of a job from a line on; empty for one whose log is on disk."""
+        found = self.redis.xrange(lines_key(id), min=f"({after}-0")
+        return read_lines(cast("RawEntries", found))
+
+    def unwritten(self) -> Sequence[str]:
+        """Jobs that have ended, whose log is here alone."""
+        return sorted(cast("set[str]", self.redis.smembers(UNWRITTEN)))
+
+    def mark_written(self, id: str) -> None:
+        """The log of a job is on disk; here it takes no more room."""
+        self.redis.delete(lines_key(id))
+        self.redis.srem(UNWRITTEN, id)
 
     def live_nonces(self) -> set[str]:
         """The nonces of all claims in force."""

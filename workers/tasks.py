@@ -25,6 +25,7 @@ from workers import fault_points, log
 from workers.cams import sweep
 from workers.devices import device_kind
 from workers.files import DataFolder
+from workers.job_log import keep_log
 from workers.jobs import Lane
 from workers.outcomes import ended, keep_end
 from workers.presence import Presence
@@ -74,6 +75,7 @@ def _start_reaper(**_: object) -> None:
         ring=partial(ring, celery_app),
         sweep=partial(sweep, folder),
         keep_end=partial(keep_end, folder),
+        keep_log=partial(keep_log, folder),
         ended=partial(ended, folder),
     )
     _reaper.start()

@@ -53,6 +53,7 @@ def read(client, key, kind):
         "set": lambda: client.smembers(key),
         "zset": lambda: client.zrange(key, 0, -1, withscores=True),
         "list": lambda: client.lrange(key, 0, -1),
+        "stream": lambda: client.xrange(key),
         "string": lambda: client.get(key),
     }
     return calls[kind]()

@@ -19,6 +19,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from workers.events import read_entries, read_lines
 from workers.jobs import MOVES, Claim, JobError, Kind, Lane, Phase, Record, Status
 from workers.records import read_record
 from workers.store import DatasetInUse, IllegalMove, Renewal, StaleClaim, Store
@@ -327,6 +328,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.check_positions()
         self.check_sums()
         self.check_lists()
+        self.check_what_was_told()
 
     def check_that_it_went_only_forwards(self, seen: Seen, record: Record):
         assert can_reach(seen.status, record.status)
@@ -456,6 +458,31 @@ class StoreMachine(RuleBasedStateMachine):
                 if key in self.keys:
                     assert (self.redis.ttl(key) > 0) == (id in over)
 
+    def check_what_was_told(self):
+        """Events of jobs alone, one after the other, and the last of each kind is how it is."""
+        for id, seen in self.seen.items():
+            told = read_entries(self.keys.get(f"ccd:events:{id}", []))
+            lines = read_lines(self.keys.get(f"ccd:lines:{id}", []))
+            fields = self.keys[f"ccd:record:{id}"]
+            assert [event.seq for event in told] == list(range(1, int(fields.get("seq", 0)) + 1))
+            assert [line.number for line in lines] == list(range(1, len(lines) + 1))
+            assert bool(told) == (seen.kind is Kind.JOB and seen.status is not Status.QUEUED)
+            if told:
+                self.check_last_events(self.now[id], {event.type: event.data for event in told})
+                ends = [event.seq for event in told if event.type == "job.done"]
+                assert ends == [told[-1].seq] * seen.status.is_final
+            is_kept = self.redis.ttl(f"ccd:events:{id}") == -1
+            assert is_kept == (bool(told) and not seen.status.is_final)
+        ended = {id for id, seen in self.seen.items() if seen.status.is_final}
+        jobs = {id for id, seen in self.seen.items() if seen.kind is Kind.JOB}
+        assert self.keys.get("ccd:unwritten", set()) == ended & jobs
+
+    def check_last_events(self, record, last):
+        assert last["job.state"]["status"] == record.status
+        if record.phase is not None:
+            assert last["job.phase"]["phase"] == record.phase
+            assert last["job.phase"]["phase_count"] <= record.progress.phase_count
+
     def check_sums(self):
         """Every attempt and every record is counted once, by how it ended."""
         attempts, ends = Counter(), Counter()
@@ -474,6 +501,7 @@ class StoreMachine(RuleBasedStateMachine):
             "hash": self.redis.hgetall,
             "set": self.redis.smembers,
             "zset": lambda key: self.redis.zrange(key, 0, -1),
+            "stream": self.redis.xrange,
         }
         return {
             key: read[self.redis.type(key)](key)

@@ -4,6 +4,7 @@ local before = read(id, 'status')
 if not before then return false end
 if may_become(before, 'cancelling') then
   move(id, 'cancelling')
+  note(id, 'info', 'job.cancelling', '', '', '', {})
   close_all(id, open_key(id))
   touch(id)
   settle(id)

@@ -81,13 +81,15 @@ local function take(unit)
   redis.call('SADD', held_key(lane), unit)
   redis.call('SMOVE', open_key(id), running_key(id), unit)
   redis.call('HSET', unit_key(unit), 'state', 'running', 'nonce', nonce, 'worker', worker,
-    'device', device)
+    'device', device, 'claimed_ms', NOW)
   redis.call('HSET', NONCES, nonce, unit)
   if read(id, 'status') == 'queued' then
     move(id, 'running')
     write(id, 'started_ms', NOW)
+    tell_phase(id)
     touch(id)
   end
+  note_unit(id, unit, 'info', 'unit.started', {device = device ~= '' and device or nil})
   pay(unit, id, lane)
 end
 

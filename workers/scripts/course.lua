@@ -1,9 +1,10 @@
--- The course of a record: its units, its phases, its progress, its end. After shares.lua.
+-- The course of a record: its units, its phases, its progress, its end. After events.lua.
 
 local function move(id, to)
   local from = read(id, 'status')
   assert(may_become(from, to), id .. ' is ' .. from .. '; it cannot become ' .. to)
   write(id, 'status', to)
+  tell(id, 'job.state', cjson.encode({status = to, previous = from}))
   if from == 'queued' then leave_line(id) end
 end
 
@@ -16,6 +17,13 @@ local function phases_of(id)
 end
 
 local function present_phase(id) return phases_of(id)[number(id, 'phase') + 1] end
+
+local function tell_phase(id)
+  local name, index = present_phase(id).name, number(id, 'phase')
+  local told = {phase = name, phase_index = index, phase_count = #phases_of(id)}
+  tell(id, 'job.phase', cjson.encode(told))
+  note(id, 'info', 'phase.started', name, '', '', {})
+end
 
 local function open_unit(id, phase, index)
   local unit = string.format('%s/%s/%06d', id, phase.name, index)
@@ -32,7 +40,7 @@ local function open_phase(id, index)
   local phase = phases_of(id)[index + 1]
   write(id, 'phase', index, 'units_done', 0, 'units_reused', 0, 'items_done', 0,
     'items_reused', 0, 'busy_ms', 0, 'seen_ms', NOW)
-  if index == 0 then line_up(id) end
+  if index == 0 then line_up(id) else tell_phase(id) end
   for k = 0, phase.sequential and 0 or phase.units - 1 do
     open_unit(id, phase, k)
   end
@@ -102,6 +110,13 @@ local function unlist(id)
   redis.call('ZREM', index_key(read(id, 'kind')), member)
 end
 
+local function note_end(id, to, err)
+  local told = err and cjson.decode(err) or {}
+  local fields = {code = told.code, message = told.message}
+  local phase = type(told.phase) == 'string' and told.phase or ''
+  note(id, err and 'error' or 'info', 'job.' .. to, phase, '', '', fields)
+end
+
 -- The end of a record, and what that means to those that wait for it. A record with a time to
 -- keep it is passing: it leaves the list of its kind now, and Redis when the time is over.
 local function finish(id, to, err)
@@ -112,6 +127,7 @@ local function finish(id, to, err)
   write(id, 'finished_ms', NOW)
   count(1, 'ended', read(id, 'kind'), to)
   if err then write(id, 'error', err) end
+  note_end(id, to, err)
   if to == 'succeeded' then write(id, 'percent', 100) end
   local needed = read(id, 'waits_for')
   if needed then redis.call('SREM', users_key(needed), id) end
@@ -124,6 +140,7 @@ local function finish(id, to, err)
     redis.call('PEXPIRE', outputs_key(id), kept)
   end
   touch(id)
+  tell_end(id)
   for _, user in ipairs(redis.call('SMEMBERS', users_key(id))) do
     if to == 'succeeded' then
       open_phase(user, 0)
@@ -183,6 +200,7 @@ local function measure(id)
   local percent = math.min(99.9, math.floor(share * 10000) / 100)
   write(id, 'done', done, 'total', total, 'fraction', fraction,
     'percent', math.max(percent, number(id, 'percent')))
+  if is_watched(id) then tell_progress(id) end
 end
 
 -- A record that was made at `created_ms`, in its list; nothing of it is open yet.

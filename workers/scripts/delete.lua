@@ -8,6 +8,7 @@ if #users == 0 and is_final(status) then
   unlist(id)
   redis.call('SREM', UNKEPT, id)
   redis.call('DEL', record_key(id), outputs_key(id))
+  forget_told(id)
 end
 table.insert(users, 1, status)
 return users

@@ -1,5 +1,5 @@
 -- What every script of this folder shares: keys and small words. It is put in front of each when
--- it is loaded; shares.lua and course.lua follow.
+-- it is loaded; shares.lua, events.lua and course.lua follow.
 -- ARGV[1] is JSON: moves {to: {from: true}}, lease_ms, max_attempts, backoff_ms, ageing_ms, shares
 -- {submitter: weight}, method, phase_seconds, once_lease_ms, once_keep_ms.
 -- Key names are built here, so one node only: a cluster would want them declared.

@@ -4,6 +4,7 @@
 local unit, nonce, err, give_up = unpack(ARGV, 2, 5)
 local id = owner(unit, nonce)
 if not id or not has_ended(unit) then return false end
+note_unit(id, unit, 'warning', 'unit.lost', {})
 local attempts = redis.call('HINCRBY', unit_key(unit), 'attempts', 1)
 local status = read(id, 'status')
 count_attempt(unit, 'lost')
