@@ -137,14 +137,13 @@ def test_the_log_of_a_job_that_is_over_is_kept_on_disk_alone(api):
 
 
 def test_a_disk_that_takes_nothing_leaves_the_log_where_it_is(api, monkeypatch):
-    job_id = api.new_job()
-    live_whole(api.store)
-    before = log_of(api, job_id)
-
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("workers.job_log.write_json", full)
+    job_id = api.new_job()
+    live_whole(api.store)
+    before = log_of(api, job_id)
     reaper_of(api).run_once()
 
     assert api.store.unwritten() == [job_id]

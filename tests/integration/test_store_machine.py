@@ -462,7 +462,7 @@ class StoreMachine(RuleBasedStateMachine):
         """Events of jobs alone, one after the other, and the last of each kind is how it is."""
         for id, seen in self.seen.items():
             told = read_entries(self.keys.get(f"ccd:events:{id}", []))
-            lines = read_lines(self.keys.get(f"ccd:lines:{id}", []))
+            lines = read_lines(self.redis.xrange(f"ccd:lines:{id}"))
             fields = self.keys[f"ccd:record:{id}"]
             assert [event.seq for event in told] == list(range(1, int(fields.get("seq", 0)) + 1))
             assert [line.number for line in lines] == list(range(1, len(lines) + 1))
@@ -473,9 +473,8 @@ class StoreMachine(RuleBasedStateMachine):
                 assert ends == [told[-1].seq] * seen.status.is_final
             is_kept = self.redis.ttl(f"ccd:events:{id}") == -1
             assert is_kept == (bool(told) and not seen.status.is_final)
-        ended = {id for id, seen in self.seen.items() if seen.status.is_final}
-        jobs = {id for id, seen in self.seen.items() if seen.kind is Kind.JOB}
-        assert self.keys.get("ccd:unwritten", set()) == ended & jobs
+            if lines and seen.status.is_final:
+                assert lines[-1].event == f"job.{seen.status}"
 
     def check_last_events(self, record, last):
         assert last["job.state"]["status"] == record.status
@@ -506,7 +505,8 @@ class StoreMachine(RuleBasedStateMachine):
         return {
             key: read[self.redis.type(key)](key)
             for key in self.redis.keys("ccd:*")
-            if not key.startswith(("ccd:bell:", "ccd:virtual:"))
+            # Logs of jobs that are over may be taken by the reaper of a service that runs beside.
+            if not key.startswith(("ccd:bell:", "ccd:virtual:", "ccd:lines:", "ccd:unwritten"))
         }
 
     def teardown(self):
