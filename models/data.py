@@ -20,6 +20,9 @@ from models.images import decode, resize, to_tensor
 
 T = TypeVar("T")
 
+#: Told after every batch how many images of the work are done; may raise to end it there.
+OnBatch = Callable[[int], None]
+
 
 class ImageChanged(Exception):
     """A file no longer holds the bytes that were registered."""
@@ -69,6 +72,10 @@ def _read_file(path: Path) -> bytes:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "it is no file any more")
         return file.read()
+
+
+def ignore(_done: int) -> None:
+    """An `OnBatch` for callers that neither watch nor stop."""
 
 
 def view_batches(

@@ -2,34 +2,56 @@
 
 from __future__ import annotations
 
-import math
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from models.augment import color_jitter, flip
 from models.config import DistillConfig
-from models.data import ImageFiles, originals, view_batches
+from models.data import ImageFiles, OnBatch, ignore, view_batches
 from models.debias import Bias, debias, estimate_bias
-from models.images import crop_resize, resize, to_tensor
-from models.labels import max_over_views, update_labels
-from models.losses import classification_loss, consistency_loss
-from models.metrics import mean_average_precision
+from models.epochs import EpochResult, train_epoch
+from models.labels import update_labels
+from models.local_views import Box, LocalViews, Propose, localize, look_closer
 from models.prompts import BACKGROUND_NAMES, ClassPrompt, background_classes, canonical_order
-from models.random import permutation, uniform
+from models.random import permutation
 from models.student import Student, build_student
-from models.teacher import Teacher, load_teacher
+from models.teacher import Names, Teacher, load_teacher
 from models.thresholds import POSITIVE_LABEL, best_f1_thresholds
 from models.training import Training
-from models.views import box_in_pixels, cam_boxes, class_threshold
+from models.views import class_threshold
+
+__all__ = [
+    "Box",
+    "Classifier",
+    "Distilled",
+    "EpochResult",
+    "GlobalLabels",
+    "LocalViews",
+    "Names",
+    "OnBatch",
+    "Propose",
+    "blend",
+    "distill",
+    "embed",
+    "encode_names",
+    "encode_reference",
+    "find_class_threshold",
+    "gain_rises",
+    "ignore",
+    "label_globally",
+    "label_thresholds",
+    "load_teacher_of",
+    "localize",
+    "look_closer",
+    "predict",
+    "select_epoch",
+    "start_training",
+    "train_epoch",
+]
 
 #: Images looked at for the class threshold. Our choice: the threshold is a quantile of C scores an
 #: image, and 4,096 images place it within 1 % of its rank while a second pass over a million is
@@ -39,19 +61,6 @@ THRESHOLD_SAMPLE = 4096
 #: Background names that a report asks about where the softmax has none. Our choice: as many as fill
 #: a list without classes.
 REFERENCE_NAMES = 20
-
-#: Images whose originals `localize` holds at once, decoded at full size.
-LOCALIZE_BATCH = 8
-
-#: Told after every batch how many images of the work are done; may raise to end it there.
-OnBatch = Callable[[int], None]
-
-#: xyxy in pixels of the upright image, right and bottom exclusive.
-Box = tuple[int, int, int, int]
-
-#: Indices of images and the images -> for each the boxes to look into, each with the class it is
-#: about.
-Propose = Callable[[Sequence[int], Sequence[Image.Image]], list[list[tuple[int, Box]]]]
 
 
 class Classifier(Protocol):
@@ -71,25 +80,6 @@ class Classifier(Protocol):
 
 
 @dataclass(frozen=True)
-class Names:
-    """What the teacher is asked about, encoded: the classes first, background names after them.
-
-    Attributes:
-        features: (T, D) text features, T = classes + background names.
-        num_classes: the first `num_classes` rows are the user's classes, in canonical order.
-        logit_scale: multiplies the cosine before the softmax.
-    """
-
-    features: Tensor
-    num_classes: int
-    logit_scale: float
-
-    def probs(self, image_features: Tensor) -> Tensor:
-        """Softmax over all T names for (N, D) image features: (N, T)."""
-        return (self.logit_scale * image_features @ self.features.T).softmax(dim=1)
-
-
-@dataclass(frozen=True)
 class GlobalLabels:
     """The teacher's answer on whole images: docs/method.md, global and debiased labels.
 
@@ -105,33 +95,6 @@ class GlobalLabels:
 
 
 @dataclass(frozen=True)
-class EpochResult:
-    """One training epoch: mean loss, and mAP of its weak-view predictions against labels of 1."""
-
-    loss: float
-    mean_average_precision: float
-
-
-@dataclass(frozen=True)
-class LocalViews:
-    """Local views of n images: M pairs of an image and a class that it may hold.
-
-    Attributes:
-        boxes: (M, 4) int32, xyxy in pixels of the upright image, right and bottom exclusive.
-        classes: (M,) int32, the class whose CAM gave the box.
-        offsets: (n + 1,) int64; rows offsets[i]:offsets[i + 1] belong to image i.
-        view_probs: (M, C) the teacher's softmax on the view, background columns dropped.
-        local_probs: (n, C) largest probability of each class over the views of the image.
-    """
-
-    boxes: Tensor
-    classes: Tensor
-    offsets: Tensor
-    view_probs: Tensor
-    local_probs: Tensor
-
-
-@dataclass(frozen=True)
 class Distilled:
     """Everything `distill` found; columns in the order in which the classes were given."""
 
@@ -144,10 +107,6 @@ class Distilled:
     bias: Bias
     student: Student
     history: list[EpochResult] = field(default_factory=list)
-
-
-def ignore(_done: int) -> None:
-    """An `OnBatch` for callers that neither watch nor stop."""
 
 
 def encode_names(teacher: Teacher, classes: Sequence[ClassPrompt], config: DistillConfig) -> Names:
@@ -207,104 +166,6 @@ def label_globally(features: Tensor, names: Names, config: DistillConfig) -> Glo
     return GlobalLabels(probs, debias(probs, bias.factors, floor), bias)
 
 
-def train_epoch(
-    training: Training,
-    files: ImageFiles,
-    labels: Tensor,
-    *,
-    epoch: int,
-    config: DistillConfig,
-    threads: int,
-    parts: int = 1,
-    on_batch: OnBatch = ignore,
-) -> EpochResult:
-    """One pass over all images against (N, C) soft labels; changes `training`.
-
-    Epochs before `config.warm_up_epochs` learn from the weak view alone; later ones add the
-    consistency of the strong view with the weak one.
-
-    A batch may go through the student in several `parts`, which takes less memory: their gradients
-    add up to that of the batch, but for batch normalisation, which then sees one part at a time.
-    """
-    consistent = epoch >= config.warm_up_epochs and config.consistency_weight > 0
-    order = permutation((config.seed, "order", epoch), len(files))
-    predictions = torch.zeros_like(labels)
-    total_loss, done = 0.0, 0
-    training.begin_epoch(epoch, steps=-(-len(files) // config.batch_size))
-    for indices, images in view_batches(
-        files,
-        order.tolist(),
-        side=config.student_size,
-        batch_size=config.batch_size,
-        threads=threads,
-    ):
-        weak, strong = _augmented(images, indices, epoch=epoch, config=config, both=consistent)
-        batch = _Batch(weak, strong, labels[indices])
-        loss, logits = _step(training, batch.split(parts), config)
-        predictions[indices] = logits.sigmoid()
-        total_loss += loss * len(indices)
-        done += len(indices)
-        on_batch(done)
-    score = mean_average_precision(predictions, labels >= 1)
-    return EpochResult(total_loss / max(done, 1), 0.0 if math.isnan(score) else score)
-
-
-def _augmented(
-    images: Tensor, indices: Tensor, *, epoch: int, config: DistillConfig, both: bool
-) -> tuple[Tensor, Tensor | None]:
-    """Weak view (flip) and, if asked for, strong view (flip of its own and colour jitter)."""
-    draws = uniform((config.seed, "augment", epoch), indices, 7)
-    weak = flip(images, draws[:, 0] < 0.5)
-    if not both:
-        return weak, None
-    strong = flip(images, draws[:, 1] < 0.5).float() / 255
-    return weak, color_jitter(strong, draws[:, 2:], config.jitter) * 255
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """What one training step learns from, or a part of it: B images."""
-
-    weak: Tensor
-    strong: Tensor | None
-    labels: Tensor
-
-    def split(self, parts: int) -> list[_Batch]:
-        """Up to `parts` parts of nearly equal size, in order."""
-        weak, labels = self.weak.chunk(parts), self.labels.chunk(parts)
-        strong = [None] * len(weak) if self.strong is None else self.strong.chunk(parts)
-        return [_Batch(*rows) for rows in zip(weak, strong, labels, strict=True)]
-
-
-def _step(
-    training: Training, parts: Sequence[_Batch], config: DistillConfig
-) -> tuple[float, Tensor]:
-    """One optimizer step; the loss and the weak view's (B, C) logits, on the CPU."""
-    total_loss, logits = 0.0, []
-    count = sum(len(part.labels) for part in parts)
-    for part in parts:
-        with training.autocast():
-            loss, weak_logits = _loss(training, part, config)
-        share = len(part.labels) / count
-        training.add_gradient(loss * share)
-        total_loss += loss.item() * share
-        logits.append(weak_logits.detach().float().cpu())
-    training.step()
-    return total_loss, torch.cat(logits)
-
-
-def _loss(training: Training, part: _Batch, config: DistillConfig) -> tuple[Tensor, Tensor]:
-    """The mean loss of the images, and the weak view's logits."""
-    student, device = training.student, training.device
-    weak_logits = student(student.prepare(part.weak.to(device)))
-    loss = classification_loss(weak_logits, part.labels.to(device))
-    if part.strong is not None:
-        strong_logits = student(student.prepare(part.strong.to(device)))
-        consistency = consistency_loss(strong_logits, weak_logits)
-        loss = loss + config.consistency_weight * consistency
-    return loss, weak_logits
-
-
 @torch.inference_mode()
 def predict(
     student: Classifier,
@@ -353,152 +214,6 @@ def find_class_threshold(
         on_batch=on_batch,
     )
     return class_threshold(probs, config.classes_per_image)
-
-
-@torch.inference_mode()
-def localize(
-    teacher: Teacher,
-    names: Names,
-    student: Student,
-    files: ImageFiles,
-    indices: Sequence[int],
-    *,
-    threshold: float,
-    config: DistillConfig,
-    threads: int,
-    on_batch: OnBatch = ignore,
-) -> LocalViews:
-    """The student's CAMs choose boxes on the images at `indices`; the teacher looks into them."""
-    student.eval()
-    return look_closer(
-        teacher,
-        names,
-        files,
-        indices,
-        lambda _, images: _propose(student, images, threshold, config),
-        batch_size=config.teacher_batch,
-        threads=threads,
-        on_batch=on_batch,
-    )
-
-
-@torch.inference_mode()
-def look_closer(
-    teacher: Teacher,
-    names: Names,
-    files: ImageFiles,
-    indices: Sequence[int],
-    propose: Propose,
-    *,
-    batch_size: int,
-    threads: int,
-    on_batch: OnBatch = ignore,
-) -> LocalViews:
-    """The teacher looks into the boxes that `propose` gives for the images at `indices`.
-
-    Two classes of an image that share a box share one view: no view is embedded twice.
-    Crops are cut from the upright original by a thread pool while the teacher encodes the ones
-    before them.
-    """
-    boxes: list[Box] = []
-    classes: list[int] = []
-    view_of_pair: list[int] = []
-    offsets = [0]
-    with ThreadPoolExecutor(threads) as pool:
-        encoder = _ViewEncoder(teacher, names, batch_size)
-        for batch in _batched(originals(files, indices, threads=threads), LOCALIZE_BATCH):
-            numbers, images = [number for number, _ in batch], [image for _, image in batch]
-            for image, found in zip(images, propose(numbers, images), strict=True):
-                view_of_box: dict[Box, int] = {}
-                for class_index, box in found:
-                    if box not in view_of_box:
-                        view_of_box[box] = encoder.add(
-                            pool.submit(_cut, image, box, teacher.view_size)
-                        )
-                    boxes.append(box)
-                    classes.append(class_index)
-                    view_of_pair.append(view_of_box[box])
-                offsets.append(len(boxes))
-            encoder.encode_full_batches()
-            on_batch(len(offsets) - 1)
-        view_probs = encoder.finish()[view_of_pair]
-    image_of_pair = torch.repeat_interleave(
-        torch.arange(len(indices)), torch.tensor(offsets).diff()
-    )
-    return LocalViews(
-        boxes=torch.tensor(boxes, dtype=torch.int32).reshape(-1, 4),
-        classes=torch.tensor(classes, dtype=torch.int32),
-        offsets=torch.tensor(offsets, dtype=torch.int64),
-        view_probs=view_probs,
-        local_probs=max_over_views(view_probs, image_of_pair, len(indices)),
-    )
-
-
-class _ViewEncoder:
-    """Crops in, probabilities out, in full teacher batches whatever image a crop came from."""
-
-    def __init__(self, teacher: Teacher, names: Names, batch_size: int) -> None:
-        self._teacher, self._names, self._batch_size = teacher, names, batch_size
-        self._waiting: deque[Future[Tensor]] = deque()
-        self._probs: list[Tensor] = []
-        self._added = 0
-
-    def add(self, crop: Future[Tensor]) -> int:
-        """Queue one crop; returns its row in what `finish` will give."""
-        self._waiting.append(crop)
-        self._added += 1
-        return self._added - 1
-
-    def encode_full_batches(self) -> None:
-        while len(self._waiting) >= self._batch_size:
-            self._encode(self._batch_size)
-
-    def finish(self) -> Tensor:
-        """(V, C) probabilities of all crops added, in the order of `add`."""
-        self.encode_full_batches()
-        if self._waiting:
-            self._encode(len(self._waiting))
-        return torch.cat(self._probs) if self._probs else torch.zeros(0, self._names.num_classes)
-
-    def _encode(self, count: int) -> None:
-        views = torch.stack([self._waiting.popleft().result() for _ in range(count)])
-        probs = self._names.probs(self._teacher.encode_images(views))
-        self._probs.append(probs[:, : self._names.num_classes])
-
-
-def _propose(
-    student: Student, images: Sequence[Image.Image], threshold: float, config: DistillConfig
-) -> list[list[tuple[int, Box]]]:
-    """For each image its (class, box) pairs: classes over the threshold whose CAM has a peak."""
-    device = next(student.parameters()).device
-    squashed = torch.stack([to_tensor(resize(image, config.cam_size)) for image in images])
-    cams = student.cams(student.prepare(squashed.to(device)))
-    probs = cams.mean(dim=(2, 3)).sigmoid()
-    image_index, class_index = (probs >= threshold).nonzero(as_tuple=True)
-    boxes, found = cam_boxes(
-        cams[image_index, class_index],
-        size=config.cam_size,
-        threshold=config.cam_threshold,
-        margin=config.box_margin,
-    )
-    proposals: list[list[tuple[int, Box]]] = [[] for _ in images]
-    rows = zip(image_index.tolist(), class_index.tolist(), boxes.cpu(), found.tolist(), strict=True)
-    for image, class_, box, has_peak in rows:
-        if has_peak:
-            width, height = images[image].size
-            proposals[image].append((class_, box_in_pixels(box, width, height)))
-    return proposals
-
-
-def _cut(image: Image.Image, box: Box, side: int) -> Tensor:
-    return to_tensor(crop_resize(image, box, side))
-
-
-def _batched(
-    images: Iterator[tuple[int, Image.Image]], size: int
-) -> Iterator[list[tuple[int, Image.Image]]]:
-    while batch := list(islice(images, size)):
-        yield batch
 
 
 def blend(found: GlobalLabels, local_probs: Tensor, config: DistillConfig) -> Tensor:

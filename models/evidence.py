@@ -65,7 +65,7 @@ def whole_views(
 class Views:
     """The local views of n images, M in all.
 
-    Three of the five fields of `models.distill.LocalViews`.
+    Three of the five fields of `models.local_views.LocalViews`.
 
     Attributes:
         boxes: (M, 4) xyxy in pixels of the upright image, right and bottom exclusive.

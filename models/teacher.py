@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from models.prompts import ClassPrompt, class_texts
 from models.tokens import WordTokenizer, count_tokens
 
 __all__ = [
+    "Names",
     "PromptTooLong",
     "Teacher",
     "TeacherError",
@@ -41,6 +43,25 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 TEXT_BATCH = 256
 
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the teacher is asked about, encoded: the classes first, background names after them.
+
+    Attributes:
+        features: (T, D) text features, T = classes + background names.
+        num_classes: the first `num_classes` rows are the user's classes, in canonical order.
+        logit_scale: multiplies the cosine before the softmax.
+    """
+
+    features: Tensor
+    num_classes: int
+    logit_scale: float
+
+    def probs(self, image_features: Tensor) -> Tensor:
+        """Softmax over all T names for (N, D) image features: (N, T)."""
+        return (self.logit_scale * image_features @ self.features.T).softmax(dim=1)
 
 
 class Teacher:

@@ -129,7 +129,7 @@ def test_a_teacher_that_lacks_memory_sees_half_the_views_and_names_its_outputs_a
 
 def test_a_student_that_lacks_memory_is_trained_in_two_parts(service, calm, monkeypatch):
     # `localize` looks at 8 images at once whatever the batch.
-    monkeypatch.setattr("models.distill.LOCALIZE_BATCH", 3)
+    monkeypatch.setattr("models.local_views.LOCALIZE_BATCH", 3)
     with little_memory(student=BATCH // 2):
         job = service.job()
     outputs = service.store.outputs(job.id)

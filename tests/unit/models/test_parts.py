@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from models.config import PRESETS
-from models.distill import _Batch, _step
+from models.epochs import _Batch, _step
 from models.training import Training
 
 
