@@ -7,26 +7,21 @@ already there has nothing to do: that is how jobs resume, and how one reuses ano
 from __future__ import annotations
 
 import hashlib
-import math
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from models import distill
 from models.config import DistillConfig
 from models.debias import Bias
-from models.portable import load_student, save_student
+from models.portable import load_student
 from models.prompts import background_classes, class_texts
-from models.student import Student
 from models.teacher import TeacherError
-from models.thresholds import MIN_POSITIVES, POSITIVE_LABEL
 from workers.digests import digest_of
 from workers.durable import sync_file, sync_folder
 from workers.epochs import Epochs
@@ -36,11 +31,13 @@ from workers.export_labels import export_labels
 from workers.files import MANIFEST, WEIGHTS, manifest_count, read_json, write_json
 from workers.folder_run import PREDICT_BATCH
 from workers.halving import fact_of
+from workers.job_warnings import never_top_1
 from workers.jobs import Claim, Lane, Phase
 from workers.register import register
 from workers.render import render_cam
 from workers.report import report, shown_images
 from workers.results import read_tensor
+from workers.scoring import score
 from workers.units import (
     EMBED_FIELDS,
     Finished,
@@ -69,12 +66,6 @@ COST_PASS, COST_STEP, COST_SMALL = 1.0, 3.0, 0.05
 #: Most units of `embed` and of `localize`. Opening a phase writes all of them in one script, for
 #: which everybody else waits: 0.14 s for 10,000, docs/scaling.md, where others give up after 2 s.
 MAX_SHARDS = 10_000
-
-#: Raised when the same student would get other thresholds or another file.
-SCORE_VERSION = 2
-
-#: Classes that a warning names in its sentence; the field `classes` has them all.
-MAX_NAMED = 5
 
 
 def run_unit(
@@ -297,7 +288,7 @@ def debias(unit: JobUnit) -> Finished:
     counts = bias["counts"].tolist()
     facts = {
         "bias": {"factors": bias["factors"].tolist(), "images": counts},
-        "warnings": _never_top_1([c.name for c in unit.classes], counts),
+        "warnings": never_top_1([c.name for c in unit.classes], counts),
     }
     return Finished(name, len(unit.files), facts=facts, reused=unit.was_there)
 
@@ -372,39 +363,6 @@ def train(unit: JobUnit) -> Finished:
     return Epochs(unit).run(unit.config.warm_up_epochs + unit.claim.unit)
 
 
-def score(unit: JobUnit) -> Finished:
-    """The selected student's answer on every image, its thresholds, and the student's file."""
-    epochs = Epochs(unit)
-    scores = epochs.training_map()
-    selected = distill.select_epoch(scores, unit.config.warm_up_epochs)
-
-    def make(staging: Path) -> None:
-        student = epochs.student_after(selected)
-        probs = distill.predict(
-            student,
-            unit.files,
-            range(len(unit.files)),
-            side=unit.config.student_size,
-            batch_size=unit.batch_size,
-            threads=unit.threads,
-            on_batch=unit.on_batch,
-        )
-        pseudo = unit.tensors(unit.output("update"), "labels.safetensors")["labels"]
-        thresholds = distill.label_thresholds(probs, pseudo)
-        save_file({"probs": probs, "thresholds": thresholds}, staging / "scores.safetensors")
-        _save_student(unit, staging / WEIGHTS, student, thresholds)
-
-    told = [[c.name, list(c.prompts)] for c in unit.classes], unit.config.to_dict()
-    digest = unit.digest(
-        SCORE_VERSION, epochs.digest(selected), unit.output("update"), *told, *unit.halving
-    )
-    name = unit.produce(f"score-{digest}", make)
-    reused = unit.was_there
-    metrics = {"selected_epoch": selected, "training_map": scores}
-    facts = _publish_student(unit, name, metrics)
-    return Finished(name, len(unit.files), facts=facts, reused=reused)
-
-
 METHOD: dict[str, Callable[[JobUnit], Finished]] = {
     "check": check,
     "embed": embed,
@@ -422,85 +380,3 @@ METHOD: dict[str, Callable[[JobUnit], Finished]] = {
 def _joined(unit: JobUnit, names: Sequence[str], file: str, tensor: str) -> Tensor:
     """One tensor of every shard, one below the other; nothing else of the shards is read."""
     return torch.cat([read_tensor(unit.whole(name) / file, tensor) for name in names])
-
-
-def _save_student(unit: JobUnit, path: Path, student: Student, thresholds: Tensor) -> None:
-    save_student(
-        path,
-        student,
-        classes=[{"name": c.name, "prompts": list(c.prompts)} for c in unit.classes],
-        thresholds=_listed(thresholds),
-        extra={
-            "teacher": unit.config.teacher,
-            "config": unit.config.to_dict(),
-            "fingerprint": unit.fingerprint,
-        },
-    )
-
-
-def _publish_student(unit: JobUnit, name: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the job its own copy of the student; what the record should say of it."""
-    source = unit.folder.phase(name)
-    thresholds = _listed(load_file(source / "scores.safetensors")["thresholds"])
-    names = [c.name for c in unit.classes]
-    student_id = "stu_" + unit.job_id.removeprefix("job_")
-
-    def make(staging: Path) -> None:
-        _link(source / WEIGHTS, staging / WEIGHTS)
-        write_json(
-            staging / "student.json",
-            {
-                "id": student_id,
-                "job_id": unit.job_id,
-                "classes": names,
-                "thresholds": thresholds,
-                "threshold_basis": "pseudo_f1",
-                "thresholds_version": 1,
-                "metrics": metrics,
-            },
-        )
-
-    unit.folder.produce_at(unit.folder.student(student_id), make, nonce=unit.claim.nonce)
-    warnings = [*unit.facts.get("warnings", []), *_no_threshold(names, thresholds)]
-    return {"student_id": student_id, "metrics": metrics, "warnings": warnings}
-
-
-def _never_top_1(names: list[str], counts: list[int]) -> list[dict[str, Any]]:
-    affected = [name for name, count in zip(names, counts, strict=True) if count == 0]
-    return _warning(
-        "never_top_1",
-        affected,
-        "the bias of a class that is the teacher's surest answer on no image cannot be estimated, "
-        "and is left uncorrected",
-    )
-
-
-def _no_threshold(names: list[str], thresholds: list[float | None]) -> list[dict[str, Any]]:
-    affected = [name for name, value in zip(names, thresholds, strict=True) if value is None]
-    return _warning(
-        "no_threshold",
-        affected,
-        f"a class with a pseudo-label of {POSITIVE_LABEL} or more on fewer than {MIN_POSITIVES} "
-        "images has no threshold and never fires; its scores can still be read",
-    )
-
-
-def _warning(code: str, classes: list[str], reason: str) -> list[dict[str, Any]]:
-    """One warning for all classes it is about; none where there are none."""
-    if not classes:
-        return []
-    named = ", ".join(map(repr, classes[:MAX_NAMED]))
-    more = f" and {len(classes) - MAX_NAMED} more" if len(classes) > MAX_NAMED else ""
-    return [{"code": code, "classes": classes, "message": f"{named}{more}: {reason}"}]
-
-
-def _listed(thresholds: Tensor) -> list[float | None]:
-    return [None if math.isnan(value) else value for value in thresholds.tolist()]
-
-
-def _link(source: Path, target: Path) -> None:
-    """Hard link where the file system can, copy where it cannot."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
