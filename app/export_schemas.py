@@ -25,7 +25,8 @@ class ExportCreate(Request):
         description="`csv`: a line for each image and class; `csv_wide`: a line for each image, a "
         "column for each class; `parquet`; `jsonl`: rows as the labels have them; `coco`: "
         "COCO's instances with labels of whole images and scores, no boxes; `label_studio`: "
-        "tasks with predictions; `yolo_cls`: a zip with a folder of images for each class."
+        "tasks with predictions; `yolo_cls`: a zip with a folder of images for each class, below "
+        "train and val."
     )
     stage: Stage = Field(default=Stage.STUDENT, description="What kind of label.")
     thresholds_version: Annotated[int, Field(ge=1, strict=True)] | None = Field(

@@ -21,14 +21,14 @@ from safetensors.torch import save_file
 from torchvision.datasets import ImageFolder
 
 from workers.export_labels import WRITERS
-from workers.exports.folders import write_folders
+from workers.exports.folders import SPLITS, write_folders
 from workers.exports.formats import SUFFIXES, Format, Policy
 from workers.exports.json_files import label_config
 from workers.exports.source import Export
 from workers.label_tables import Columns, Labels, Table
 from workers.stages import Stage
 
-CLASSES = ["cat", "=dog", "bus; \\ stop", 'a "red" <car>', "été 🐕"]
+CLASSES = ["train", "=dog", "bus; \\ stop", 'a "red" <car>', "été 🐕"]
 THRESHOLDS = [0.5, 0.3, None, 0.8, 0.6]
 PATHS = ["a.png", "=b.png", "c,\n.png", "d/é 🐕.png", "e\\xff.png", "'f\".png", "+1.png", "g h.png"]
 IMAGES = 50
@@ -93,9 +93,14 @@ def read_folders(folder: Path, labels: Labels, policy: Policy) -> str:
         export, archive, lambda _: None, lambda n: (folder / "images" / str(n)).read_bytes()
     )
     subprocess.run([sys.executable, "-m", "zipfile", "-e", archive, unpacked], check=True)
-    found = ImageFolder(unpacked)
     names = json.loads((unpacked / "classes.json").read_text())
-    seen = sorted((picture.getpixel((0, 0))[0], names[found.classes[y]]) for picture, y in found)
+    train, val = (ImageFolder(unpacked / split, allow_empty=True) for split in SPLITS)
+    assert train.class_to_idx == val.class_to_idx
+    seen = sorted(
+        (picture.getpixel((0, 0))[0], names[train.classes[y]])
+        for found in (train, val)
+        for picture, y in found
+    )
     rows = list(enumerate(labels.read(0, IMAGES)))
     wanted = {
         Policy.TOP1: lambda r: [max(r["labels"], key=r["scores"].get)] if r["labels"] else [],
@@ -105,10 +110,10 @@ def read_folders(folder: Path, labels: Labels, policy: Policy) -> str:
     assert seen == sorted((number, name) for number, row in rows for name in wanted(row))
     assert losses.images == IMAGES - len({number for number, _ in seen})
     assert losses.labels == sum(len(row["labels"]) for _, row in rows) - len(seen)
-    told = f"{len(seen)} files of {len(found.classes)} classes; lost {losses.images} images"
+    told = f"{len(train)} + {len(val)} files of {len(train.classes)} classes; lost"
     return (
         f"| yolo_cls, {policy} | torchvision's ImageFolder | {torchvision.__version__} "
-        f"| {told}, {losses.labels} labels |"
+        f"| {told} {losses.images} images, {losses.labels} labels |"
     )
 
 

@@ -1,4 +1,7 @@
-"""Images sorted into a folder for each class, in a zip: one label an image, and what that loses."""
+"""Images sorted into a folder for each class, in a zip: one label an image, and what that loses.
+
+The folders lie below `train` and `val`, as Ultralytics wants them; a class may be called so too.
+"""
 
 import json
 import unicodedata
@@ -12,9 +15,12 @@ from workers.exports.source import Export, OnImages
 
 #: Beside the folders: the class of each.
 CLASSES_FILE = "classes.json"
+TRAIN, VAL = SPLITS = ("train", "val")
+#: One image in so many is for validation, told by its bytes: copies of it are never in both.
+VAL_SHARE = 5
 #: The time that every entry has: the first that a zip can tell.
 TIME = (1980, 1, 1, 0, 0, 0)
-FILE_MODE = 0o100644 << 16
+FILE_MODE, FOLDER_MODE = 0o100644 << 16, 0o040755 << 16
 MAX_STEM_CHARACTERS = 80
 #: Names that Windows keeps for devices.
 DEVICES = frozenset(
@@ -40,7 +46,8 @@ def write_folders(
     """The zip. Its images have the bytes that were registered."""
     assert export.policy is not None, "the request is checked"
     folders = folder_names(export.names)
-    losses, copies, filled = Losses(), 0, set()
+    losses, copies = Losses(), 0
+    filled: set[tuple[str, str]] = set()
     with ZipFile(target, "w", ZIP_STORED) as archive:
         listed = {folder: name for name, folder in folders.items()}
         _add(archive, CLASSES_FILE, json.dumps(listed, ensure_ascii=False, indent=1).encode())
@@ -49,14 +56,26 @@ def write_folders(
             losses.images += not chosen
             losses.labels += len(row["labels"]) - len(chosen)
             copies += max(0, len(chosen) - 1)
-            filled.update(chosen)
             if chosen:
                 on_images(number)  # an image takes a while
-                content = read_image(image["content"])
+                content, split = read_image(image["content"]), split_of(image["sha256"])
                 for name in chosen:
-                    _add(archive, f"{folders[name]}/{member_name(number, image)}", content)
-    losses.notes = list(_notes(copies, [name for name in export.names if name not in filled]))
+                    filled.add((split, name))
+                    member = f"{split}/{folders[name]}/{member_name(number, image)}"
+                    _add(archive, member, content)
+        there = {name for _, name in filled}
+        # Readers number the classes of a split by its folders: both have the same.
+        for split in SPLITS:
+            for name in export.names:
+                if name in there and (split, name) not in filled:
+                    _add(archive, f"{split}/{folders[name]}/", b"", mode=FOLDER_MODE)
+    losses.notes = list(_notes(copies, [name for name in export.names if name not in there]))
     return losses
+
+
+def split_of(sha256: str) -> str:
+    """Whether an image with these bytes is for training or for validation."""
+    return TRAIN if int(sha256[:8], 16) % VAL_SHARE else VAL
 
 
 def chosen_labels(row: Mapping[str, Any], policy: Policy) -> list[str]:
@@ -95,9 +114,9 @@ def _plain(text: str) -> str:
     return "".join(kept)[:MAX_STEM_CHARACTERS].strip(" ")
 
 
-def _add(archive: ZipFile, name: str, content: bytes) -> None:
+def _add(archive: ZipFile, name: str, content: bytes, *, mode: int = FILE_MODE) -> None:
     info = ZipInfo(name, TIME)
-    info.external_attr = FILE_MODE
+    info.external_attr = mode
     info.create_system = 3  # Unix, wherever it was made
     archive.writestr(info, content)
 

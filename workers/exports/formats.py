@@ -19,7 +19,7 @@ class Format(StrEnum):
     COCO = "coco"
     #: Tasks with predictions.
     LABEL_STUDIO = "label_studio"
-    #: A zip with a folder for each class, and the images in them.
+    #: A zip with a folder for each class below `train` and `val`, and the images in them.
     YOLO_CLS = "yolo_cls"
 
 

@@ -11,7 +11,7 @@ from workers.label_tables import Columns, Labels, Table
 from workers.stages import LABELLED_STAGES, Stage
 
 #: Raised when the same labels give another file.
-EXPORT_VERSION = 1
+EXPORT_VERSION = 2
 #: What a format may say of an image.
 IMAGE_COLUMNS = (
     *("image_id", "path", "path_raw", "sha256", "width", "height", "format", "content"),

@@ -1,11 +1,18 @@
 """Images in a folder for each class: which go where, under what names, and what is lost."""
 
 import json
+from hashlib import sha256
 from zipfile import ZipFile
 
 import pytest
 
-from workers.exports.folders import chosen_labels, folder_names, member_name, write_folders
+from workers.exports.folders import (
+    chosen_labels,
+    folder_names,
+    member_name,
+    split_of,
+    write_folders,
+)
 from workers.exports.formats import Format, Policy
 from workers.exports.source import Export
 from workers.stages import Stage
@@ -25,7 +32,11 @@ class Made(Export):
     def pairs(self, on_images):
         for number, (scores, labels) in enumerate(self.rows):
             image = {"path": f"sub/{number}.JPEG", "format": "PNG", "content": number}
+            image["sha256"] = f"{number:08x}"  # 0 is for validation
             yield image, {"scores": scores, "labels": labels}
+
+
+EMPTY = {Policy.TOP1: "val/cat/", Policy.DUPLICATE: None, Policy.SKIP: "val/cat/"}
 
 
 def written(tmp_path, policy):
@@ -35,6 +46,7 @@ def written(tmp_path, policy):
         assert archive.testzip() is None
         listed = json.loads(archive.read("classes.json"))
         members = {n: archive.read(n).decode() for n in archive.namelist() if "/" in n}
+    assert members.pop(EMPTY[policy], "") == ""  # a folder, so that both splits have the same
     assert listed == {"dog": "dog", "cat": "cat", "bus": "bus"}
     return members, losses
 
@@ -43,9 +55,9 @@ def test_top1_puts_an_image_where_its_highest_score_is(tmp_path):
     members, losses = written(tmp_path, Policy.TOP1)
 
     assert members == {
-        "dog/00000000-0.png": "image 0",
-        "cat/00000001-1.png": "image 1",
-        "dog/00000003-3.png": "image 3",  # as good as cat, and given before it
+        "val/dog/00000000-0.png": "image 0",
+        "train/cat/00000001-1.png": "image 1",
+        "train/dog/00000003-3.png": "image 3",  # as good as cat, and given before it
     }
     assert (losses.images, losses.labels) == (1, 2)
     assert losses.notes == ["Classes without an image have no folder: bus."]
@@ -55,8 +67,8 @@ def test_duplicate_puts_an_image_where_each_of_its_labels_is(tmp_path):
     members, losses = written(tmp_path, Policy.DUPLICATE)
 
     assert [*members] == [
-        *("dog/00000000-0.png", "cat/00000000-0.png", "cat/00000001-1.png"),
-        *("dog/00000003-3.png", "cat/00000003-3.png"),
+        *("val/dog/00000000-0.png", "val/cat/00000000-0.png", "train/cat/00000001-1.png"),
+        *("train/dog/00000003-3.png", "train/cat/00000003-3.png"),
     ]
     assert (losses.images, losses.labels) == (1, 0)
     assert "2 copies" in losses.notes[0]
@@ -65,7 +77,7 @@ def test_duplicate_puts_an_image_where_each_of_its_labels_is(tmp_path):
 def test_skip_leaves_out_whatever_has_several_labels(tmp_path):
     members, losses = written(tmp_path, Policy.SKIP)
 
-    assert [*members] == ["cat/00000001-1.png"]
+    assert [*members] == ["train/cat/00000001-1.png"]
     assert (losses.images, losses.labels) == (3, 4)
     assert losses.notes == ["Classes without an image have no folder: dog, bus."]
 
@@ -86,6 +98,15 @@ def test_an_image_that_cannot_be_read_ends_the_export(tmp_path):
 
     with pytest.raises(OSError, match="gone"):
         write_folders(export, tmp_path / "x.zip", lambda _: None, gone)
+
+
+def test_copies_of_an_image_are_never_in_both_splits():
+    digests = [sha256(b"%d" % n).hexdigest() for n in range(1000)]
+
+    splits = [split_of(digest) for digest in digests]
+
+    assert splits == [split_of(digest) for digest in digests]
+    assert 150 < splits.count("val") < 250
 
 
 def test_of_one_label_every_policy_keeps_it():
