@@ -19,6 +19,9 @@ MEDIA_TYPE = "text/event-stream"
 KEEP_ALIVE_SECONDS = 15.0
 #: Who takes nothing for so long is dropped. He comes back with Last-Event-ID and misses nothing.
 MOST_SEND_SECONDS = 20.0
+#: A job is deleted after its end, which ends its streams. One that is gone before was lost by Redis,
+#: and comes back with `ccd recover`: so many looks are taken.
+MOST_MISSES = 20
 PIECE_BYTES = 16_384
 #: What a client waits before it comes back, in milliseconds.
 RETRY = b"retry: 3000\n\n"
@@ -44,13 +47,17 @@ async def _chunks(watch: Watch, first: Sequence[Event]) -> AsyncIterator[bytes]:
     yield RETRY
     for piece in _pieces(first):
         yield piece
+    misses = 0
     while not watch.is_over:
         if not await watch.wait(KEEP_ALIVE_SECONDS):
             yield ALIVE
         try:
             events = await watch.news()
         except RecordNotFound:
-            return
+            misses += 1
+            if misses > MOST_MISSES:
+                return
+            continue
         except RedisError:
             continue  # it is told when Redis is back
         for piece in _pieces(events):

@@ -238,7 +238,8 @@ def test_many_watchers_of_many_jobs_see_what_is_theirs(api):
         stream.__exit__()
 
 
-def test_the_stream_of_a_job_that_is_deleted_ends(api):
+def test_the_stream_of_a_job_that_is_deleted_ends(api, monkeypatch):
+    monkeypatch.setattr(event_stream, "KEEP_ALIVE_SECONDS", 0.02)
     job_id = api.new_job()
     with Stream(url_of(api, job_id)) as stream:
         events = stream.events()

@@ -23,6 +23,7 @@ admit(id, kind, request, phases, tonumber(created_ms), cjson.decode(asked))
 -- Whoever saw an earlier version of the record has to look again.
 write(id, 'version', NOW, 'seq', NOW)
 forget_told(id)
+redis.call('PUBLISH', TOLD, id)
 if ending == '' then
   start(id, waits_for, needed)
   return read(id, 'status')
