@@ -19,8 +19,8 @@ MEDIA_TYPE = "text/event-stream"
 KEEP_ALIVE_SECONDS = 15.0
 #: Who takes nothing for so long is dropped. He comes back with Last-Event-ID and misses nothing.
 MOST_SEND_SECONDS = 20.0
-#: A job is deleted after its end, which ends its streams. One that is gone before was lost by Redis,
-#: and comes back with `ccd recover`: so many looks are taken.
+#: A job is deleted after its end, which ends its streams. One that is gone before was lost by
+#: Redis, and comes back with `ccd recover`: so many looks are taken.
 MOST_MISSES = 20
 PIECE_BYTES = 16_384
 #: What a client waits before it comes back, in milliseconds.
