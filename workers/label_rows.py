@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+#: What a line for an image begins with.
+IMAGE_CELLS = ("image_id", "path", "labels", "thresholds_version")
 #: A cell that begins like this runs as a formula in a spreadsheet.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
@@ -38,8 +40,8 @@ def ndjson_lines(rows: Iterable[dict[str, Any]]) -> bytes:
 
 
 def csv_header(names: Sequence[str]) -> bytes:
-    """`image_id`, `path`, `labels`, `thresholds_version`, then a column of scores per class."""
-    return _csv([["image_id", "path", "labels", "thresholds_version", *map(safe_cell, names)]])
+    """`IMAGE_CELLS`, then a column of scores per class."""
+    return _csv([[*IMAGE_CELLS, *map(safe_cell, names)]])
 
 
 def csv_lines(rows: Iterable[dict[str, Any]]) -> bytes:

@@ -130,6 +130,18 @@ def test_a_wide_table_is_what_the_labels_are_as_csv(api, job_id):
     assert content == stream.content
 
 
+def test_a_class_with_the_name_of_a_column_is_told(api):
+    job_id = api.new_job(classes=["path", "=ant", BEE])
+    api.run_until(job_id, "debias")
+
+    export, _ = exported(api, job_id, format="csv_wide", stage="global")
+    parquet, content = exported(api, job_id, format="parquet", stage="global")
+
+    assert "Two columns are called path" in export["losses"]["notes"][-1]
+    assert parquet["losses"]["notes"] == []
+    assert "score:path" in pq.read_table(io.BytesIO(content)).column_names
+
+
 def test_parquet_holds_types_and_where_the_labels_come_from(api, job_id):
     _, content = exported(api, job_id, format="parquet")
 

@@ -5,7 +5,7 @@ The folders lie below `train` and `val`, as Ultralytics wants them; a class may 
 
 import json
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
@@ -46,7 +46,7 @@ def write_folders(
     """The zip. Its images have the bytes that were registered."""
     assert export.policy is not None, "the request is checked"
     folders = folder_names(export.names)
-    losses, copies = Losses(), 0
+    losses, copies, gifs = Losses(), 0, 0
     filled: set[tuple[str, str]] = set()
     with ZipFile(target, "w", ZIP_STORED) as archive:
         listed = {folder: name for name, folder in folders.items()}
@@ -56,6 +56,7 @@ def write_folders(
             losses.images += not chosen
             losses.labels += len(row["labels"]) - len(chosen)
             copies += max(0, len(chosen) - 1)
+            gifs += bool(chosen) and image["format"] == "GIF"
             if chosen:
                 on_images(number)  # an image takes a while
                 content, split = read_image(image["content"]), split_of(image["sha256"])
@@ -69,7 +70,8 @@ def write_folders(
             for name in export.names:
                 if name in there and (split, name) not in filled:
                     _add(archive, f"{split}/{folders[name]}/", b"", mode=FOLDER_MODE)
-    losses.notes = list(_notes(copies, [name for name in export.names if name not in there]))
+    empty = [name for name in export.names if name not in there]
+    losses.notes = list(_notes(copies, gifs, empty))
     return losses
 
 
@@ -121,8 +123,10 @@ def _add(archive: ZipFile, name: str, content: bytes, *, mode: int = FILE_MODE) 
     archive.writestr(info, content)
 
 
-def _notes(copies: int, empty: Sequence[str]) -> Any:
+def _notes(copies: int, gifs: int, empty: Sequence[str]) -> Iterator[str]:
     if copies:
         yield f"Images with several labels are there several times: {copies:,} copies."
+    if gifs:
+        yield f"Most readers of folders pass over GIF files; here are {gifs:,}."
     if empty:
         yield f"Classes without an image have no folder: {', '.join(empty)}."

@@ -9,6 +9,7 @@ from workers.exports.formats import Losses
 from workers.exports.source import Export, OnImages, Pair
 from workers.label_rows import (
     FORMULA_STARTS,
+    IMAGE_CELLS,
     csv_header,
     csv_lines,
     long_csv_header,
@@ -34,14 +35,14 @@ def write_csv(export: Export, target: Path, on_images: OnImages) -> Losses:
 
 def write_wide_csv(export: Export, target: Path, on_images: OnImages) -> Losses:
     """A line for each image, a column for each class: what the labels of a job are as CSV."""
-    losses = Losses(notes=_escaped_note(export.names))
+    escaped = _escaped_note(export.names)
     with target.open("wb") as file:
         file.write(csv_header(export.names))
         for batch in export.batches(on_images):
             rows = [row for _, row in batch]
-            losses.notes = losses.notes or _escaped_note(row["path"] for row in rows)
+            escaped = escaped or _escaped_note(row["path"] for row in rows)
             file.write(csv_lines(rows))
-    return losses
+    return Losses(notes=escaped + [_twice(name) for name in export.names if name in IMAGE_CELLS])
 
 
 def write_jsonl(export: Export, target: Path, on_images: OnImages) -> Losses:
@@ -102,6 +103,10 @@ def _columns(export: Export, batch: Sequence[Pair]) -> dict[str, list[Any]]:
     for name, column in zip(order.names, order.columns, strict=True):
         columns[f"{SCORE_COLUMN}{name}"] = [scores[content][column] for content in contents]
     return columns
+
+
+def _twice(name: str) -> str:
+    return f"Two columns are called {name}: the later one has the scores of the class."
 
 
 def _escaped_note(texts: Any) -> list[str]:

@@ -82,6 +82,18 @@ def test_skip_leaves_out_whatever_has_several_labels(tmp_path):
     assert losses.notes == ["Classes without an image have no folder: dog, bus."]
 
 
+def test_gifs_are_told_since_most_readers_pass_over_them(tmp_path):
+    class Gifs(Made):
+        def pairs(self, on_images):
+            for image, row in super().pairs(on_images):
+                yield {**image, "format": "GIF"}, row
+
+    export = Gifs("job_1", Stage.STUDENT, Format.YOLO_CLS, labels=None, policy=Policy.SKIP)
+    losses = write_folders(export, tmp_path / "x.zip", lambda _: None, lambda n: b"")
+
+    assert "GIF files; here are 1" in losses.notes[0]
+
+
 def test_the_same_images_give_the_same_bytes(tmp_path):
     written(tmp_path, Policy.TOP1)
     first = (tmp_path / "x.zip").read_bytes()
