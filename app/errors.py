@@ -35,6 +35,7 @@ UNWRITTEN = (
     "be read. Make room on its disk or give it back its folder (`ccd doctor` names what failed), "
     "then try again"
 )
+SOURCE_FORMS = {("source", kind) for kind in ("folder", "folders", "list")}
 #: What the prefix of an id stands for.
 NOUNS = {
     "ds": "dataset",
@@ -332,7 +333,13 @@ def request_id_of(request: Request) -> str:
 
 def pointer_of(location: Sequence[str | int]) -> str:
     """JSON pointer of a place in the body; header, query and path fields keep their kind."""
-    parts = [str(part).replace("~", "~0").replace("/", "~1") for part in location]
+    # The kind of a source names one of several forms, and no place in the body.
+    found = [
+        part
+        for before, part in zip([None, *location], location, strict=False)
+        if (before, part) not in SOURCE_FORMS
+    ]
+    parts = [str(part).replace("~", "~0").replace("/", "~1") for part in found]
     if parts and parts[0] == "body":
         parts = parts[1:]
     return "".join(f"/{part}" for part in parts)
@@ -388,6 +395,11 @@ def _field_error(found: Mapping[str, Any]) -> FieldError:
         reason = f"the body is not JSON: {found.get('ctx', {}).get('error', reason)}"
     elif found["type"] == "extra_forbidden":
         reason = "is not a field of this request"
+    elif found["type"].startswith("union_tag"):
+        kind, allowed = found["ctx"]["discriminator"].strip("'"), found["ctx"].get("expected_tags")
+        given = found["ctx"].get("tag")
+        reason = f"must be one of {allowed}, is {shown(given)}" if given else "is required"
+        return FieldError(pointer=pointer_of([*found["loc"], kind]), reason=reason)
     elif "input" in found and found["type"] not in ("missing", REFUSED):
         reason = f"{reason}, is {shown(found['input'])}"
     return FieldError(pointer=pointer_of(found["loc"]), reason=reason)

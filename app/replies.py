@@ -15,6 +15,7 @@ from app.errors import Problem, invalid, shown
 from workers.forecast import NO_PLACE, Place, find_places
 from workers.halving import halving_warnings
 from workers.jobs import Kind, Priority, Progress, Record, Status
+from workers.sources import UPLOADS
 from workers.store import Store
 
 #: Seconds after which a client should look again at work that goes on.
@@ -194,8 +195,10 @@ def bad_cursor(cursor: str) -> Problem:
 
 
 def source_reply(source: Mapping[str, Any]) -> dict[str, Any]:
-    """As it was given: where an upload lay on disk is nobody's business."""
-    is_upload = source["kind"] not in {"file", "folder"}
+    """As it was given, but for a long list; where an upload lay on disk is nobody's business."""
+    if source["kind"] == "list" and "paths" in source:
+        return {"kind": "list", "count": len(source["paths"])}
+    is_upload = source["kind"] in {*UPLOADS, "upload"}
     return {key: value for key, value in source.items() if not (is_upload and key == "path")}
 
 

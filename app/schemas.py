@@ -12,6 +12,10 @@ MAX_METADATA = 50
 MAX_METADATA_CHARACTERS = 500
 #: Bytes of the longest path that Linux knows.
 MAX_PATH_CHARACTERS = 4096
+#: Folders of one dataset.
+MAX_FOLDERS = 100
+#: Files that one request may list; a file on the server may list any number.
+MAX_LISTED = 1000
 
 
 class Request(BaseModel):
@@ -43,16 +47,54 @@ def _clean_metadata(metadata: dict[str, str]) -> dict[str, str]:
 Metadata = Annotated[dict[str, str], AfterValidator(_clean_metadata)]
 
 
+#: Absolute, below one of CCD_ALLOWED_ROOTS.
+ServerPath = Annotated[str, Field(min_length=1, max_length=MAX_PATH_CHARACTERS)]
+
+
 class FolderSource(Request):
     """A folder on the server."""
 
     kind: Literal["folder"] = Field(description="A folder that the service can read.")
-    path: str = Field(
-        min_length=1,
-        max_length=MAX_PATH_CHARACTERS,
+    path: ServerPath = Field(
         description="Absolute path below one of CCD_ALLOWED_ROOTS; sub-folders are walked.",
         examples=["/data/street-scenes"],
     )
+
+
+class FoldersSource(Request):
+    """Several folders on the server as one dataset."""
+
+    kind: Literal["folders"] = Field(description="Folders that the service can read.")
+    paths: Annotated[list[ServerPath], Field(min_length=1, max_length=MAX_FOLDERS)] = Field(
+        description="Absolute paths below CCD_ALLOWED_ROOTS, none inside another; names of images "
+        "begin below the deepest folder that holds them all.",
+        examples=[["/data/2025", "/data/2026"]],
+    )
+
+
+class ListSource(Request):
+    """Files on the server, one by one."""
+
+    kind: Literal["list"] = Field(description="Files that the service can read.")
+    paths: Annotated[list[ServerPath], Field(min_length=1, max_length=MAX_LISTED)] | None = Field(
+        default=None, description="Absolute paths below CCD_ALLOWED_ROOTS; or give `file`."
+    )
+    file: ServerPath | None = Field(
+        default=None,
+        description="A text file on the server with one path a line; a relative one begins where "
+        "the file lies. Of these, files that may not be read are listed as skipped.",
+        examples=["/data/night-scenes.txt"],
+    )
+
+    @model_validator(mode="after")
+    def _one_list(self) -> Self:
+        if (self.paths is None) == (self.file is None):
+            raise refused("needs either paths or file, and not both")
+        return self
+
+
+#: Images on the server: where they are, and which.
+ServerSource = Annotated[FolderSource | FoldersSource | ListSource, Field(discriminator="kind")]
 
 
 MaxBadFraction = Annotated[
@@ -72,10 +114,10 @@ Threshold = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)
 
 
 class DatasetCreate(Request):
-    """Register the images of a folder."""
+    """Register images that lie on the server."""
 
     name: Name | None = None
-    source: FolderSource
+    source: ServerSource
     max_bad_fraction: MaxBadFraction | None = None
 
 
@@ -96,8 +138,8 @@ class JobCreate(Request):
     )
 
     dataset_id: str | None = Field(default=None, description="A dataset; or give `source`.")
-    source: FolderSource | None = Field(
-        default=None, description="A folder to register first; or give `dataset_id`."
+    source: ServerSource | None = Field(
+        default=None, description="Images to register first; or give `dataset_id`."
     )
     classes: Classes
     preset: str = DEFAULT_PRESET
@@ -122,8 +164,8 @@ class PredictionCreate(Request):
     """Ask a student about images."""
 
     dataset_id: str | None = Field(default=None, description="A dataset; or give `source`.")
-    source: FolderSource | None = Field(
-        default=None, description="A folder to register first; or give `dataset_id`."
+    source: ServerSource | None = Field(
+        default=None, description="Images to register first; or give `dataset_id`."
     )
     name: Name | None = None
 
@@ -133,7 +175,7 @@ class PredictionCreate(Request):
         return self
 
 
-def _check_one_source(dataset_id: str | None, source: FolderSource | None) -> None:
+def _check_one_source(dataset_id: str | None, source: ServerSource | None) -> None:
     if (dataset_id is None) == (source is None):
         raise refused("needs either dataset_id or source, and not both")
 

@@ -10,7 +10,7 @@ from redis.exceptions import ResponseError
 from app.deps import Services, not_found
 from app.errors import Problem, invalid, shown
 from app.middleware import current_request_id
-from app.schemas import DatasetCreate, JobCreate, PredictionCreate
+from app.schemas import DatasetCreate, JobCreate, ListSource, PredictionCreate, ServerSource
 from app.uploads import Upload, UploadedFile
 from models.config import DistillConfig, resolve
 from workers.archives import check_archive
@@ -19,7 +19,8 @@ from workers.fault_points import fault
 from workers.files import NAMES, disk_guard
 from workers.jobs import NOBODY, Kind, Lane, Phase, Priority, Record, Status
 from workers.outcomes import REQUEST, read_kept, write_request
-from workers.paths import allowed_folder, display_path
+from workers.paths import allowed_file, display_path
+from workers.sources import FoldersOverlap, folder_paths, separate_folders
 from workers.stages import passes_of, student_id_of
 from workers.store import RecordNotFound
 
@@ -39,15 +40,16 @@ def submit_folder(
     priority: int = Priority.NORMAL,
     submitter: str = NOBODY,
 ) -> Record:
-    """Register the images of a folder on the server.
+    """Register images that lie on the server.
 
     Raises:
-        PathNotAllowed: it is not under the allowed roots, or cannot be read.
+        PathNotAllowed: they are not under the allowed roots, or cannot be read.
+        Problem: one folder lies in another.
     """
-    allowed_folder(body.source.path, services.settings.allowed_roots)
+    _check_source(body.source, services.settings.allowed_roots)
     request = {
         "name": body.name,
-        "source": body.source.model_dump(),
+        "source": body.source.model_dump(exclude_none=True),
         "max_bad_fraction": body.max_bad_fraction,
         "hidden": hidden,
     }
@@ -60,6 +62,17 @@ def submit_folder(
         priority=priority,
         submitter=submitter,
     )
+
+
+def _check_source(source: ServerSource, roots: Sequence[Path]) -> None:
+    if isinstance(source, ListSource):
+        for path in source.paths or [str(source.file)]:
+            allowed_file(path, roots)
+        return
+    try:
+        separate_folders(folder_paths(source.model_dump()), roots)
+    except FoldersOverlap as error:
+        raise invalid(f"/source/paths/{error.inner}", str(error)) from error
 
 
 def submit_upload(

@@ -133,16 +133,30 @@ def walk(top: Path, roots: Sequence[Path]) -> Iterator[FoundFile]:
         top: a folder from `allowed_folder`.
         roots: as there.
     """
-    yield from _Walk(os.fsencode(top), [os.fsencode(root) for root in roots]).files()
+    yield from walk_all([top], top, roots)
+
+
+def walk_all(tops: Sequence[Path], base: Path, roots: Sequence[Path]) -> Iterator[FoundFile]:
+    """As `walk`, below several folders, none of them inside another; names begin at `base`."""
+    yield from _Walk(
+        [(os.fsencode(top), _below(top, base)) for top in tops],
+        [os.fsencode(root) for root in roots],
+    ).files()
+
+
+def _below(top: Path, base: Path) -> bytes:
+    return b"" if top == base else os.fsencode(top.relative_to(base)) + b"/"
 
 
 class _Walk:
     """One walk: where it may go, and where it has been."""
 
-    def __init__(self, top: bytes, roots: list[bytes]) -> None:
+    def __init__(self, tops: list[tuple[bytes, bytes]], roots: list[bytes]) -> None:
+        """`tops` are folders, each with what the names of its files begin with."""
         self.roots = roots
-        self.walked = [top]
-        self.open_folders = [self.entries(top, b"")]
+        self.walked = [top for top, _ in tops]
+        by_prefix = sorted(tops, key=lambda pair: pair[1], reverse=True)
+        self.open_folders = [self.entries(top, prefix) for top, prefix in by_prefix]
 
     def files(self) -> Iterator[FoundFile]:
         while self.open_folders:

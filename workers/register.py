@@ -11,7 +11,7 @@ from workers.listing import Listing
 from workers.paths import FileRefused
 from workers.sandbox import DECODER, Sandbox, usable_cores
 from workers.settings import Settings
-from workers.sources import Source, source_of
+from workers.sources import UPLOADS, Source, source_of
 
 #: What the record says of a dataset, kept beside its list.
 FACTS = "facts.json"
@@ -42,10 +42,10 @@ def register(
 
     Args:
         dataset_id: names the folder of the result.
-        request: `source` is {"kind": "folder", "path"} (on the server), {"kind": "archive",
-            "path"} (a zip file) or {"kind": "files", "path"} (a folder with `names.ndjson`); an
-            upload's path may be relative to the dataset's own folder. `max_bad_fraction`
-            replaces the setting.
+        request: `source` is {"kind": "folder", "path"}, {"kind": "folders", "paths"} or {"kind":
+            "list", "paths" or "file"} (all on the server), {"kind": "archive", "path"} (a zip
+            file) or {"kind": "files", "path"} (a folder with `names.ndjson`); an upload's path may
+            be relative to the dataset's own folder. `max_bad_fraction` replaces the setting.
         folder: the data folder.
         nonce: of the claim.
         settings: limits, allowed roots, number of decoding children.
@@ -74,7 +74,7 @@ def register(
             _write_facts(staging, source, listing)
             folder.publish(staging, final)
     facts: dict[str, Any] = read_json(final / FACTS)
-    if request["source"]["kind"] != "folder":
+    if request["source"]["kind"] in UPLOADS:
         folder.discard(own / request["source"]["path"])
     return facts
 

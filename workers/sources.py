@@ -1,17 +1,29 @@
-"""Where the files of a dataset come from: a folder on the server, an archive, or an upload."""
+"""Where the files of a dataset come from: folders or files on the server, an archive, an upload."""
 
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Any, Protocol
 
 from workers.archives import check_archive, unpack
 from workers.durable import IMAGES
 from workers.files import NAMES, DiskFull, free_bytes, image_name
-from workers.paths import FoundFile, allowed_folder, display_path, walk
+from workers.paths import (
+    FileRefused,
+    FoundFile,
+    PathNotAllowed,
+    allowed_file,
+    allowed_folder,
+    display_path,
+    open_regular,
+    walk_all,
+)
 from workers.settings import Settings
+
+#: What the service keeps a copy of, until it is registered.
+UPLOADS = frozenset({"archive", "files"})
 
 
 class Source(Protocol):
@@ -32,36 +44,130 @@ class Source(Protocol):
         """Keep an inspected file as the image `content`, or let go of it."""
 
 
-def source_of(request: Mapping[str, str], own: Path, staging: Path, settings: Settings) -> Source:
+def source_of(request: Mapping[str, Any], own: Path, staging: Path, settings: Settings) -> Source:
     """The source that a request names; `own` is the folder that an upload's path starts from.
 
     Raises:
         PathNotAllowed: a folder that may not be read.
         ArchiveRejected: an archive whose directory shows something that is not taken.
     """
-    if request["kind"] == "folder":
-        return ServerFolder(request["path"], settings)
+    if request["kind"] == "list":
+        return ServerFiles(request, settings)
+    if request["kind"] not in UPLOADS:
+        return ServerFolders(folder_paths(request), settings)
     (staging / IMAGES).mkdir()
     if request["kind"] == "archive":
         return Archive(own / request["path"], staging, settings)
     return Uploads(own / request["path"], staging)
 
 
-class ServerFolder:
-    """A folder under the allowed roots. Nothing in it is copied, changed or deleted."""
+def folder_paths(request: Mapping[str, Any]) -> list[str]:
+    """The folders of a source of kind `folder` or `folders`, as they were asked for."""
+    return [request["path"]] if request["kind"] == "folder" else list(request["paths"])
+
+
+class FoldersOverlap(Exception):
+    """Of several folders one is, or lies in, another: its images would count twice."""
+
+    def __init__(self, inner: int, outer: int) -> None:
+        super().__init__(f"is the folder of number {outer}, or lies in it")
+        self.inner = inner
+
+
+def separate_folders(paths: Sequence[str], roots: Sequence[Path]) -> list[Path]:
+    """The real folders behind `paths`.
+
+    Raises:
+        PathNotAllowed: one is not under the roots, or cannot be listed.
+        FoldersOverlap: one lies in another.
+    """
+    tops = [allowed_folder(path, roots) for path in paths]
+    for inner, top in enumerate(tops):
+        for outer, other in enumerate(tops):
+            if inner != outer and top.is_relative_to(other):
+                raise FoldersOverlap(max(inner, outer) if top == other else inner, outer)
+    return tops
+
+
+class ServerFolders:
+    """Folders under the allowed roots. Nothing in them is copied, changed or deleted.
+
+    Names begin below the deepest folder that holds them all.
+    """
 
     ignored = 0
 
-    def __init__(self, path: str, settings: Settings) -> None:
-        self._top = allowed_folder(path, settings.allowed_roots)
+    def __init__(self, paths: Sequence[str], settings: Settings) -> None:
         self._roots = settings.allowed_roots
-        self.root: str | None = str(self._top)
+        self._tops = separate_folders(paths, self._roots)
+        self._base = Path(os.path.commonpath(self._tops))
+        self.root: str | None = str(self._base)
 
     def files(self) -> Iterator[FoundFile]:
-        return walk(self._top, self._roots)
+        return walk_all(self._tops, self._base, self._roots)
 
     def settle(self, file: FoundFile, content: int | None) -> None:
         """It stays where it is."""
+
+
+class ServerFiles:
+    """Files under the allowed roots, from the request or a text file with one path a line.
+
+    What may not be read is listed as skipped. Nothing is copied, changed or deleted.
+    """
+
+    def __init__(self, request: Mapping[str, Any], settings: Settings) -> None:
+        self.ignored = 0
+        self._refused: list[FoundFile] = []
+        self._files: list[bytes] = []
+        for name, path in _listed_files(request, settings):
+            self._look_up(name, path, settings.allowed_roots)
+        folders = {os.path.dirname(path) for path in self._files}  # noqa: PTH120 (bytes)
+        self._base = os.path.commonpath(folders) if folders else b"/"
+        self.root: str | None = os.fsdecode(self._base)
+
+    def files(self) -> Iterator[FoundFile]:
+        """Those that may not be read come first."""
+        yield from self._refused
+        previous = b""
+        for path in sorted(self._files):
+            if path == previous:
+                self.ignored += 1  # listed before
+                continue
+            previous = path
+            raw = os.path.relpath(path, self._base)
+            yield FoundFile(raw, display_path(raw), path)
+
+    def settle(self, file: FoundFile, content: int | None) -> None:
+        """It stays where it is."""
+
+    def _look_up(self, name: str, path: str, roots: Sequence[Path]) -> None:
+        try:
+            self._files.append(os.fsencode(allowed_file(path, roots)))
+        except PathNotAllowed as error:
+            refusal = FileRefused(error.code, str(error))
+            self._refused.append(FoundFile(os.fsencode(name), name, refusal=refusal))
+
+
+def _listed_files(request: Mapping[str, Any], settings: Settings) -> Iterable[tuple[str, str]]:
+    """(what to call it if it may not be read, path): of the request, or of the lines of its file.
+
+    A line is called by its number, so that no other file's text can be read in this way. A
+    relative path begins where the file lies.
+
+    Raises:
+        PathNotAllowed: of the file.
+    """
+    if request.get("file") is None:
+        return [(path, path) for path in request["paths"]]
+    file = allowed_file(request["file"], settings.allowed_roots)
+    with os.fdopen(open_regular(os.fsencode(file)), "rb") as lines:
+        named = [os.fsdecode(line.rstrip(b"\r\n")) for line in lines]
+    return [
+        (f"{file.name}, line {number}", str(file.parent / line))
+        for number, line in enumerate(named, start=1)
+        if line
+    ]
 
 
 class Archive:

@@ -95,7 +95,7 @@ WRONG_JOBS = {
     "source of an unknown kind": (
         {**without(JOB, "dataset_id"), "source": {"kind": "ftp", "path": "/x"}},
         "/source/kind",
-        "'folder'",
+        "'folder', 'folders', 'list', is 'ftp'",
     ),
     "source without path": (
         {**without(JOB, "dataset_id"), "source": {"kind": "folder"}},

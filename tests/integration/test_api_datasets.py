@@ -45,6 +45,25 @@ def test_a_folder_is_registered_and_then_ready(api):
     assert ready["formats"] == {"JPEG": 4, "PNG": 1}
 
 
+def test_several_folders_and_a_list_are_taken_as_they_were_asked_for(api):
+    (api.root / "one").mkdir(exist_ok=True)
+    (api.root / "two").mkdir(exist_ok=True)
+    (api.root / "list.txt").write_text("one/a.jpg\n")
+    folders = {"kind": "folders", "paths": [str(api.root / "one"), str(api.root / "two")]}
+    listed = {"kind": "list", "file": str(api.root / "list.txt")}
+    given = {"kind": "list", "paths": [str(api.root / "list.txt")]}
+
+    replies = [
+        api.post("/v1/datasets", json={"source": source}) for source in (folders, listed, given)
+    ]
+
+    assert [reply.status_code for reply in replies] == [202] * 3, replies[0].text
+    shown = [reply.json()["source"] for reply in replies]
+    assert shown == [folders, listed, {"kind": "list", "count": 1}]
+    requests = [api.store.get(reply.json()["id"]).request for reply in replies]
+    assert [request["source"] for request in requests] == [folders, listed, given]
+
+
 def test_uploaded_files_lie_on_disk_under_names_of_our_own(api):
     reply = api.post("/v1/datasets", files=FILES, data={"name": "up", "max_bad_fraction": "0.5"})
 

@@ -470,3 +470,69 @@ def test_an_empty_list_can_be_read(tmp_path):
     assert manifest_rows(tmp_path / "manifest.parquet", 0, 10) == []
     row = {"path": "\\xff", "code": "unreadable", "message": "cannot"}
     assert json.loads((tmp_path / "skipped.ndjson").read_text()) == row
+
+
+# Several folders, and lists of files
+
+
+def test_several_folders_are_one_dataset_with_names_below_what_holds_them(bench):
+    bench.fill({"b/1.png": b"IMG1", "a/x/2.png": b"IMG2", "a/3.png": b"IMG3", "c/4.png": b"IMG4"})
+    paths = [str(bench.photos / name) for name in ("b", "a")]
+
+    bench.register({"kind": "folders", "paths": paths}, "ds_two")
+
+    assert [row["path"] for row in bench.rows("ds_two")] == ["a/3.png", "a/x/2.png", "b/1.png"]
+    found, _ = content_files(bench.folder.dataset("ds_two"))
+    assert sorted(path.read_bytes() for path in found) == [b"IMG1", b"IMG2", b"IMG3"]
+
+
+def test_one_of_several_folders_is_that_folder(bench):
+    bench.fill({"1.png": b"IMG1", "b/2.png": b"IMG2"})
+
+    one = bench.register({"kind": "folders", "paths": [str(bench.photos)]}, "ds_one")
+
+    assert one == bench.register(dataset_id="ds_folder")
+    assert bench.rows("ds_one") == bench.rows("ds_folder")
+
+
+@pytest.mark.parametrize("inner", ["a", "a/x", "link"])
+def test_a_folder_inside_another_is_refused(bench, inner):
+    bench.fill({"a/x/1.png": b"IMG1"})
+    (bench.photos / "link").symlink_to(bench.photos / "a" / "x")
+    paths = [str(bench.photos / "a"), str(bench.photos / inner)]
+
+    with pytest.raises(sources.FoldersOverlap) as found:
+        bench.register({"kind": "folders", "paths": paths})
+
+    assert found.value.inner == 1
+
+
+def test_listed_files_alone_are_registered_and_once(bench):
+    bench.fill({"1.png": b"IMG1", "a/2.png": b"IMG2", "a/3.png": b"IMG3"})
+    paths = [str(bench.photos / name) for name in ("a/3.png", "1.png", "a/3.png")]
+
+    facts = bench.register({"kind": "list", "paths": paths})
+
+    assert [row["path"] for row in bench.rows()] == ["1.png", "a/3.png"]
+    assert (facts["counts"]["found"], facts["counts"]["ignored"]) == (2, 1)
+    found, _ = content_files(bench.folder.dataset("ds_1"))
+    assert [path.read_bytes() for path in found] == [b"IMG1", b"IMG3"]
+
+
+def test_a_file_may_list_them_and_what_may_not_be_read_is_skipped_by_its_line(bench):
+    bench.fill({"1.png": b"IMG1", "a/\udcff.png": b"IMG2"})
+    lines = [b"1.png\r", b"", b"/etc/hostname", b"../../secret", b"gone.png", b"a", b"a/\xff.png"]
+    (bench.photos / "night.txt").write_bytes(b"\n".join(lines))
+
+    bench.register({"kind": "list", "file": str(bench.photos / "night.txt")}, max_bad_fraction=1.0)
+
+    assert [row["path"] for row in bench.rows()] == ["1.png", "a/\\xff.png"]
+    refused = [f"night.txt, line {n}" for n in (3, 4, 5, 6)]
+    assert bench.skipped() == dict.fromkeys(refused, "path_not_allowed")
+
+
+def test_a_list_of_nothing_that_can_be_read_makes_no_dataset(bench):
+    with pytest.raises(RegisterFailed) as found:
+        bench.register({"kind": "list", "paths": [str(bench.photos / "gone.png")]})
+
+    assert found.value.code == "no_images"
