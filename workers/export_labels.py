@@ -67,8 +67,10 @@ def _only_forward(on_batch: OnBatch) -> OnImages:
 
 def _file_of(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The file as it is downloaded."""
-    format = Format(request["format"])
     files = {entry["name"]: entry for entry in read_json(folder / SEAL)["files"]}
-    stored = files[stored_name(format)]
-    name = file_name(request["job_id"], request["stage"], format, request["thresholds_version"])
-    return {"name": name, "bytes": stored["size"], "sha256": stored["sha256"]}
+    stored = files[stored_name(Format(request["format"]))]
+    return {
+        "name": file_name(request),
+        "bytes": stored["size"],
+        "sha256": stored["sha256"],
+    }

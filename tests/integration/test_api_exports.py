@@ -295,6 +295,7 @@ def test_a_zip_has_the_images_own_bytes_in_a_folder_for_each_class(api, photogra
     assert {name.split("/")[0] for name in members} == {"train", "val"}
     assert (export["losses"]["images"], export["losses"]["labels"]) == (1, 0)
     assert export["file"]["media_type"] == "application/zip"
+    assert export["file"]["name"] == f"{job_id}-student-v1-yolo_cls-duplicate.zip"
 
 
 def test_an_image_that_was_changed_since_ends_the_export(api, photographed):

@@ -1,5 +1,6 @@
 """The formats in which labels leave the service, and what each can hold."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -71,7 +72,14 @@ def stored_name(format: Format) -> str:
     return f"labels.{SUFFIXES[format]}"
 
 
-def file_name(job_id: str, stage: str, format: Format, thresholds_version: int | None) -> str:
+def file_name(request: Mapping[str, Any]) -> str:
     """What the file of an export is called when it is downloaded."""
-    version = f"-v{thresholds_version}" if thresholds_version else ""
-    return f"{job_id}-{stage}{version}-{format}.{SUFFIXES[format]}"
+    version = request["thresholds_version"]
+    parts = (
+        request["job_id"],
+        request["stage"],
+        f"v{version}" if version else None,
+        request["format"],
+        request["policy"],
+    )
+    return f"{'-'.join(filter(None, parts))}.{SUFFIXES[Format(request['format'])]}"
