@@ -122,9 +122,17 @@ def object_etag(content: object) -> str:
     return f'"{hashlib.sha256(json_text(content).encode()).hexdigest()[:32]}"'
 
 
-def polled_reply(content: object, record: Record, *, if_none_match: str | None) -> Response:
+def polled_reply(
+    content: object,
+    record: Record,
+    *,
+    if_none_match: str | None,
+    waited: Mapping[str, str],
+) -> Response:
     """One record, with what a client needs that looks at it again and again."""
-    return object_reply(content, if_none_match=if_none_match, headers=retry_after(record))
+    return object_reply(
+        content, if_none_match=if_none_match, headers={**retry_after(record), **waited}
+    )
 
 
 def retry_after(record: Record) -> dict[str, str]:

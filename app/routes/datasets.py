@@ -25,6 +25,7 @@ from app.replies import (
 from app.schemas import Dataset, DatasetCreate, DatasetPage, ImagePage, SkippedPage
 from app.submit import submit_folder, submit_upload
 from app.uploads import Upload
+from app.waiting import Applied, waits_for
 from workers.files import MANIFEST, manifest_count, manifest_rows
 from workers.jobs import NOBODY, Kind, Record, Status
 from workers.store import IllegalMove
@@ -97,11 +98,12 @@ def list_datasets(
 def get_dataset(
     dataset_id: str,
     services: ServicesDep,
+    waited: Annotated[Applied, waits_for("dataset_id", "ds")],
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """With an ETag: a client that has this version already gets 304."""
     record = services.record(dataset_id, "ds")
-    return polled_reply(dataset_reply(record), record, if_none_match=if_none_match)
+    return polled_reply(dataset_reply(record), record, if_none_match=if_none_match, waited=waited)
 
 
 @router.get(

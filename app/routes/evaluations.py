@@ -21,6 +21,7 @@ from app.evaluations import (
 from app.openapi import BINARY, created, json_or_form, problems
 from app.replies import json_reply, page_of, polled_reply
 from app.uploads import Upload
+from app.waiting import Applied, waits_for
 from workers.jobs import NOBODY, Kind, Record
 from workers.truth.truth import Format
 
@@ -115,6 +116,7 @@ def list_evaluations(
 def get_evaluation(
     evaluation_id: str,
     services: ServicesDep,
+    waited: Annotated[Applied, waits_for("evaluation_id", "eval")],
     *,
     curves: Annotated[
         bool, Query(description="With the points of the precision-recall curves.")
@@ -124,7 +126,7 @@ def get_evaluation(
     """`result` is null until it succeeded."""
     record = services.record(evaluation_id, "eval")
     reply = _shown(services, record, with_curves=curves)
-    return polled_reply(reply, record, if_none_match=if_none_match)
+    return polled_reply(reply, record, if_none_match=if_none_match, waited=waited)
 
 
 def _shown(services: Services, record: Record, *, with_curves: bool = False) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from app.export_schemas import ExportCreate, ExportDeleted, ExportPage, ExportRe
 from app.exports import delete_export, export_file, export_reply, submit_export
 from app.openapi import created, problems
 from app.replies import json_reply, object_etag, page_of, polled_reply
+from app.waiting import Applied, waits_for
 from workers.jobs import NOBODY, Kind
 
 router = APIRouter(tags=["exports"])
@@ -84,11 +85,12 @@ def list_exports(
 def get_export(
     export_id: str,
     services: ServicesDep,
+    waited: Annotated[Applied, waits_for("export_id", "exp")],
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """`file` is null until it succeeded."""
     record = services.record(export_id, "exp")
-    return polled_reply(export_reply(record), record, if_none_match=if_none_match)
+    return polled_reply(export_reply(record), record, if_none_match=if_none_match, waited=waited)
 
 
 @router.get(

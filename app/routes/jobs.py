@@ -19,6 +19,7 @@ from app.replies import (
 )
 from app.schemas import Job, JobCreate, JobPage
 from app.submit import submit_job
+from app.waiting import Applied, waits_for
 from workers.jobs import NOBODY, Kind, Record, Status
 from workers.outcomes import try_write_end
 from workers.store import IllegalMove
@@ -79,11 +80,14 @@ def list_jobs(
 def get_job(
     job_id: str,
     services: ServicesDep,
+    waited: Annotated[Applied, waits_for("job_id", "job")],
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """With an ETag, and with Retry-After until the job is over."""
     record = services.record(job_id, "job")
-    return polled_reply(_shown(services, record), record, if_none_match=if_none_match)
+    return polled_reply(
+        _shown(services, record), record, if_none_match=if_none_match, waited=waited
+    )
 
 
 @router.post(

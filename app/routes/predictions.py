@@ -30,6 +30,7 @@ from app.replies import (
 from app.schemas import Prediction, PredictionCreate
 from app.submit import student_job, submit_prediction, submit_upload
 from app.uploads import Upload
+from app.waiting import Applied, waits_for
 from workers.jobs import NOBODY, Record, Status
 from workers.label_tables import Labels
 
@@ -108,6 +109,7 @@ async def create_prediction(
 def get_prediction(
     prediction_id: str,
     services: ServicesDep,
+    waited: Annotated[Applied, waits_for("prediction_id", "pred")],
     *,
     thresholds_version: AtVersion = None,
     limit: Limit = DEFAULT_PAGE,
@@ -123,7 +125,7 @@ def get_prediction(
         return stream(labels, media_type, filename=prediction_id)
     start, rows = read_position(cursor), _ready_labels(services, record, thresholds_version)
     reply = _with_rows(record, rows, start=start, limit=limit)
-    return polled_reply(reply, record, if_none_match=if_none_match)
+    return polled_reply(reply, record, if_none_match=if_none_match, waited=waited)
 
 
 def _first_page(services: Services, record: Record) -> dict[str, Any]:

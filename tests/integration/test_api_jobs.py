@@ -2,7 +2,9 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 from workers.jobs import JobError, Lane
@@ -184,3 +186,55 @@ def test_names_in_any_script_come_back_as_they_went_in(api, field):
 
     assert job["classes"][0]["name"] == word
     assert job["metadata"] == {word: word}
+
+
+def test_a_look_that_waits_is_answered_when_the_job_ends(api):
+    job_id = api.new_job()
+    looking = ThreadPoolExecutor(1).submit(
+        api.get, f"/v1/jobs/{job_id}", headers={"Prefer": "wait=30"}
+    )
+    api.store.cancel(job_id)
+    reply = looking.result()
+
+    assert (reply.status_code, reply.json()["status"]) == (200, "cancelled")
+    assert reply.headers["preference-applied"] == "wait=30"
+
+
+@pytest.mark.parametrize("call", ["post", "get"])
+def test_a_call_that_waits_in_vain_is_answered_in_time(api, call):
+    job_id = api.new_job()
+    if call == "get":
+        reply = api.get(f"/v1/jobs/{job_id}", headers={"Prefer": "wait=1"})
+    else:
+        body = {"dataset_id": api.store.get(job_id).waits_for, "classes": ["a", "b"]}
+        reply = api.post("/v1/jobs", json=body, headers={"Prefer": "wait=1"})
+
+    assert reply.status_code == (200 if call == "get" else 202)
+    assert (reply.json()["status"], reply.headers["preference-applied"]) == ("queued", "wait=1")
+
+
+def test_a_look_at_nothing_does_not_wait(api):
+    reply = api.get("/v1/jobs/job_none", headers={"Prefer": "wait=60"})
+
+    assert reply.json()["code"] == "job_not_found"
+
+
+def test_many_that_wait_keep_nobody_else_waiting(api):
+    """More than the pool has threads."""
+    job_id = api.new_job()
+    with ThreadPoolExecutor(60) as pool:
+        waiting = [
+            pool.submit(
+                httpx.get,
+                f"{api.base_url}/v1/jobs/{job_id}",
+                headers={"Prefer": "wait=30"},
+                timeout=60,
+            )
+            for _ in range(60)
+        ]
+        answered = [api.get(f"/v1/jobs/{job_id}").status_code for _ in range(5)]
+        assert not any(each.done() for each in waiting)
+        api.store.cancel(job_id)
+
+    assert answered == [200] * 5
+    assert {each.result().json()["status"] for each in waiting} == {"cancelled"}
