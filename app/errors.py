@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from models.config import ConfigError
 from workers.archives import ArchiveRejected, UnsupportedArchive
 from workers.cursors import BadCursor
+from workers.deletion import StillUsed
 from workers.eviction import UnsafeRedis
 from workers.files import DiskFull
 from workers.paths import PathNotAllowed
@@ -152,6 +153,9 @@ KINDS: dict[str, ProblemKind] = {
         "No such image",
         "The job has no image with this id. GET .../labels lists the ids of its images.",
     ),
+    "evaluation_running": ProblemKind(
+        409, "The evaluation has not ended", "Wait until it has ended; then it can be deleted."
+    ),
     "evaluation_not_found": ProblemKind(
         404, "No such evaluation", "There is no evaluation with this id."
     ),
@@ -175,6 +179,20 @@ KINDS: dict[str, ProblemKind] = {
         422,
         "The request has wrong fields",
         "Each entry of `errors` points at one field and says what is wrong and what is allowed.",
+    ),
+    "job_in_use": ProblemKind(
+        409,
+        "Something of the job has not ended",
+        "Evaluations, predictions or exports of it go on; a job is deleted with what was made of "
+        "it. Wait until they have ended.",
+    ),
+    "job_not_retryable": ProblemKind(
+        409,
+        "The job is not to be tried again",
+        "Only a job that failed or was cancelled is. Start a new one with POST /v1/jobs.",
+    ),
+    "job_running": ProblemKind(
+        409, "The job has not ended", "Cancel it or wait until it has ended; then delete it."
     ),
     "job_finished": ProblemKind(409, "The job has finished", "A finished job cannot be cancelled."),
     "job_not_found": ProblemKind(404, "No such job", "There is no job with this id."),
@@ -203,6 +221,9 @@ KINDS: dict[str, ProblemKind] = {
         "It is another version by now",
         "If-Match names another version than the present one, whose ETag the header tells. Read "
         "it again, and repeat the call if it is still what you want.",
+    ),
+    "prediction_running": ProblemKind(
+        409, "The prediction has not ended", "Wait until it has ended; then it can be deleted."
     ),
     "prediction_not_found": ProblemKind(
         404, "No such prediction", "There is no prediction with this id."
@@ -452,6 +473,7 @@ DOMAIN: dict[type[Exception], Callable[[Any], Problem]] = {
     BadCursor: lambda error: invalid("/query/cursor", str(error)),
     ConfigError: _wrong_config,
     DatasetInUse: _as("dataset_in_use"),
+    StillUsed: _as("job_in_use"),
     DiskFull: _as("disk_full"),
     PathNotAllowed: _as("path_not_allowed"),
     Problem: lambda problem: problem,

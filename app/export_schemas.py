@@ -121,11 +121,3 @@ class ExportPage(Reply):
 
     data: list[ExportRead]
     next_cursor: str | None
-
-
-class ExportDeleted(Reply):
-    """What a deleted export took with it."""
-
-    id: str
-    deleted: Literal[True]
-    bytes_freed: int = Field(description="0 where another export has the same file.")

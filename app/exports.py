@@ -1,4 +1,4 @@
-"""Exports: accepted, shown, downloaded, deleted."""
+"""Exports: accepted, shown, downloaded."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from workers.files import SOURCE
 from workers.jobs import NOBODY, Kind, Lane, Phase, Record, Status
 from workers.label_tables import Labels
 from workers.stages import student_id_of
-from workers.store import MAX_PAGE, IllegalMove
 from workers.thresholds import NoSuchVersion, read_version
 
 EXPORT_LABELS = "export_labels"
@@ -91,25 +90,6 @@ def export_file(services: Services, record: Record) -> StoredFile:
     return stored
 
 
-def delete_export(services: Services, record: Record) -> dict[str, Any]:
-    """Forget an export; the file goes with the last export that has it.
-
-    Raises:
-        Problem: it has not ended.
-    """
-    folder = _folder(services, record)
-    try:
-        services.store.delete(record.id)
-    except IllegalMove as error:
-        raise Problem("export_running", f"{record.id} is {error.status}") from error
-    services.data.discard(services.data.of(Kind.EXPORT, record.id))
-    freed = 0
-    if not _is_shared(services, record.request["digest"]):
-        freed = _size(folder)
-        services.data.discard(folder)
-    return {"id": record.id, "deleted": True, "bytes_freed": freed}
-
-
 def _labels(services: Services, job: Record, body: ExportCreate) -> Labels:
     outputs, data = services.store.outputs(job.id), services.data
     labels = stage_labels(job, body.stage, outputs=outputs, data=data)
@@ -126,21 +106,3 @@ def _labels(services: Services, job: Record, body: ExportCreate) -> Labels:
 
 def _folder(services: Services, record: Record) -> Path:
     return services.data.phase(f"{EXPORT_LABELS}-{record.request['digest']}")
-
-
-def _is_shared(services: Services, digest: str) -> bool:
-    """Whether another export has the file with this digest, or is to have it."""
-    cursor = None
-    while True:
-        records, cursor = services.store.list(Kind.EXPORT, limit=MAX_PAGE, cursor=cursor)
-        if any(record.request["digest"] == digest for record in records):
-            return True
-        if cursor is None:
-            return False
-
-
-def _size(folder: Path) -> int:
-    try:
-        return sum(path.stat().st_size for path in folder.iterdir())
-    except FileNotFoundError:
-        return 0

@@ -37,7 +37,7 @@ from app.routes import (
 )
 from app.schemas import DatasetCreate, PredictionCreate
 from app.security import SecurityHeaders
-from workers.cams import sweep
+from workers.deletion import sweep
 from workers.files import DataFolder
 from workers.job_log import keep_log
 from workers.jobs import Record
@@ -94,7 +94,7 @@ async def _lifespan(
             store,
             settings,
             ring=partial(ring, celery),
-            sweep=partial(sweep, data),
+            sweep=partial(sweep, store, data),
             keep_end=partial(keep_end, data),
             keep_log=partial(keep_log, data),
             ended=partial(ended, data),

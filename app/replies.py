@@ -62,6 +62,7 @@ def job_reply(record: Record, place: Place | None) -> dict[str, Any]:
     return {
         "id": record.id,
         "name": request["name"],
+        "retry_of": request.get("retry_of"),
         "dataset_id": request["dataset_id"],
         "classes": request["classes"],
         "preset": request["preset"],

@@ -304,6 +304,7 @@ class Job(Reply):
 
     id: str
     name: str | None
+    retry_of: str | None = Field(description="The job that this one tries again.")
     dataset_id: str
     classes: list[ClassSpec] = Field(description="In the order in which they were given.")
     preset: str

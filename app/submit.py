@@ -146,16 +146,35 @@ def submit_job(services: Services, body: JobCreate, *, submitter: str = NOBODY) 
         "name": body.name,
         "metadata": body.metadata,
     }
+    return _submit_job(services, request, priority=priority, submitter=submitter)
+
+
+def submit_retry(services: Services, job: Record, *, submitter: str = NOBODY) -> Record:
+    """The same job again.
+
+    Raises:
+        Problem: it has neither failed nor been cancelled, or its dataset is gone.
+    """
+    if job.status not in {Status.FAILED, Status.CANCELLED}:
+        raise Problem("job_not_retryable", f"{job.id} is {job.status}")
+    _check_dataset(services, job.request["dataset_id"])
+    request = {**job.request, "retry_of": job.id}
+    return _submit_job(services, request, priority=job.priority, submitter=submitter)
+
+
+def _submit_job(
+    services: Services, request: Mapping[str, Any], *, priority: int, submitter: str
+) -> Record:
     return submit_record(
         services,
         Kind.JOB,
         services.new_id("job"),
         request,
         CHECK,
-        waits_for=dataset_id,
+        waits_for=request["dataset_id"],
         priority=priority,
         submitter=submitter,
-        passes=passes_of(config),
+        passes=passes_of(DistillConfig(**request["config"])),
     )
 
 
@@ -208,12 +227,16 @@ def _usable_dataset(
             services, new, hidden=hidden, priority=priority, submitter=submitter
         ).id
     assert body.dataset_id is not None, "the schemas see to it"
-    dataset = services.record(body.dataset_id, "ds")
+    _check_dataset(services, body.dataset_id)
+    return body.dataset_id
+
+
+def _check_dataset(services: Services, dataset_id: str) -> None:
+    dataset = services.record(dataset_id, "ds")
     if dataset.error is not None:
         raise Problem(
             "dataset_failed", f"{dataset.id}: {dataset.error.code}, {dataset.error.message}"
         )
-    return dataset.id
 
 
 def submit_record(

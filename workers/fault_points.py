@@ -45,6 +45,9 @@ POINTS: Mapping[str, frozenset[str]] = {
     "reaper.after_requeue": frozenset({"redis"}),
     # What was asked for is on disk, about the id; a chunk of an upload is on disk.
     "submit.written": frozenset({"redis"}),
+    # A deletion is written down, about the id; its records are forgotten, not yet their folders.
+    "delete.marked": frozenset({"redis"}),
+    "delete.forgotten": frozenset({"redis"}),
     # A request is accepted and its records are made; its answer is not kept yet, nor sent.
     "create.accepted": frozenset({"redis"}),
     "upload.chunk": frozenset(),

@@ -95,11 +95,14 @@ class DataFolder:
         self.phases = self.root / "phases"
         self.weights = self.root / "weights"
         self.staging_root = self.root / "staging"
+        #: What is to go, or went lately; see `workers/deletion.py`.
+        self.deletions = self.root / "deletions"
         self._verified: set[tuple[Path, int]] = set()
 
     def create(self) -> None:
         """Make the root and its sub-folders where they are missing."""
-        for folder in (*map(self.records, Kind), self.phases, self.weights, self.staging_root):
+        others = (self.phases, self.weights, self.staging_root, self.deletions)
+        for folder in (*map(self.records, Kind), *others):
             folder.mkdir(parents=True, exist_ok=True)
 
     def records(self, kind: Kind) -> Path:
@@ -235,7 +238,7 @@ class DataFolder:
         A folder is abandoned when no claim in `live_nonces` owns it and nothing was written to it
         for `quiet_seconds`: uploads have no claim.
         """
-        now, swept = self._disk_clock(), 0
+        now, swept = self.disk_clock(), 0
         for path in sorted(self.staging_root.iterdir()):
             if path.name.startswith(_TRASH):
                 _remove(path)
@@ -245,7 +248,7 @@ class DataFolder:
                 swept += 1
         return swept
 
-    def _disk_clock(self) -> float:
+    def disk_clock(self) -> float:
         """The time as the disk has it, by which the times of its files have to be judged.
 
         This machine's own clock may be wrong by hours, and the disk may be another's.

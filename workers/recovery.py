@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from workers.deletion import deleted_ids
 from workers.durable import SEAL
 from workers.files import DataFolder
 from workers.jobs import Kind, Status
@@ -88,8 +89,10 @@ def _status_of_new(kept: Kept, store: Store, found: Recovery) -> Status:
 
 def _record_folders(folder: DataFolder) -> Iterator[Path]:
     """Those of all records, oldest first: what waits comes after what it waits for."""
+    gone = deleted_ids(folder)
     kinds = [folder.records(kind) for kind in Kind if kind.is_durable]
     own = [path for kind in kinds if kind.is_dir() for path in kind.iterdir() if path.is_dir()]
+    own = [path for path in own if path.name not in gone]
     return iter(sorted(own, key=lambda path: (path.name.partition("_")[2], path.name)))
 
 

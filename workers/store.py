@@ -276,21 +276,27 @@ class Store:
             raise IllegalMove(id, before, Status.CANCELLED)
         return after
 
-    def delete(self, id: str) -> None:
-        """Forgets a record that has ended; its files are the caller's business.
+    def delete(self, *ids: str) -> None:
+        """Forgets records that have ended, all or none; their files are the caller's business.
 
         Raises:
-            DatasetInUse: unfinished records need it.
-            IllegalMove: it has not ended.
+            RecordNotFound: there is none of them.
+            DatasetInUse: unfinished records need one.
+            IllegalMove: one has not ended.
         """
-        found = self._run("delete", id)
+        found = self._run("delete", *ids)
         if found is None:
-            raise RecordNotFound(id)
-        status, users = Status(found[0]), sorted(found[1:])
+            raise RecordNotFound(ids[0])
+        if not found:
+            return
+        id, status, *users = found
         if users:
-            raise DatasetInUse(id, users)
-        if not status.is_final:
-            raise IllegalMove(id, status, "deleted")
+            raise DatasetInUse(id, sorted(users))
+        raise IllegalMove(id, Status(status), "deleted")
+
+    def users(self, id: str) -> Sequence[str]:
+        """Unfinished records that need it."""
+        return sorted(cast("set[str]", self.redis.smembers(f"ccd:users:{id}")))
 
     # ------------------------------------------------------------------ claims
 

@@ -22,7 +22,7 @@ from celery.signals import (
 )
 
 from workers import fault_points, log
-from workers.cams import sweep
+from workers.deletion import sweep
 from workers.devices import device_kind
 from workers.files import DataFolder
 from workers.job_log import keep_log
@@ -69,11 +69,12 @@ def _start_reaper(**_: object) -> None:
     folder = DataFolder(settings.data)
     folder.create()
     fault_points.arm(settings.faults, settings.fault_marks)
+    store = open_store(settings)
     _reaper = Reaper(
-        open_store(settings),
+        store,
         settings,
         ring=partial(ring, celery_app),
-        sweep=partial(sweep, folder),
+        sweep=partial(sweep, store, folder),
         keep_end=partial(keep_end, folder),
         keep_log=partial(keep_log, folder),
         ended=partial(ended, folder),

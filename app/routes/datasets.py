@@ -7,8 +7,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Response
 
 from app.bodies import create_from_json_or_files, text_fields
-from app.conditional import IfMatch, check_if_match
+from app.conditional import IfMatch
 from app.creating import CreationDep
+from app.deleting import Deleted, deleted
 from app.deps import DEFAULT_PAGE, Cursor, Limit, Services, ServicesDep, Submitter
 from app.errors import Problem, invalid
 from app.images import IMAGE_FIELDS
@@ -16,7 +17,6 @@ from app.openapi import created, json_or_files, problems
 from app.replies import (
     dataset_reply,
     json_reply,
-    object_etag,
     page_of,
     polled_reply,
     read_position,
@@ -28,7 +28,6 @@ from app.uploads import Upload
 from app.waiting import Applied, waits_for
 from workers.files import MANIFEST, manifest_count, manifest_rows
 from workers.jobs import NOBODY, Kind, Record, Status
-from workers.store import IllegalMove
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
@@ -152,9 +151,9 @@ def list_skipped_files(
 
 @router.delete(
     "/{dataset_id}",
-    status_code=204,
     operation_id="delete_dataset",
     summary="Delete a dataset",
+    response_model=Deleted,
     responses=problems("dataset_not_found", "dataset_in_use", "precondition_failed"),
 )
 def delete_dataset(dataset_id: str, services: ServicesDep, if_match: IfMatch = None) -> Response:
@@ -163,13 +162,7 @@ def delete_dataset(dataset_id: str, services: ServicesDep, if_match: IfMatch = N
     What jobs made of it stays too.
     """
     record = services.record(dataset_id, "ds")
-    check_if_match(if_match, object_etag(dataset_reply(record)), dataset_id)
-    try:
-        services.store.delete(dataset_id)
-    except IllegalMove as error:
-        raise Problem("dataset_in_use", f"{dataset_id} is still being registered") from error
-    services.data.discard(services.data.of(Kind.DATASET, dataset_id))
-    return Response(status_code=204)
+    return deleted(services, record, dataset_reply(record), if_match=if_match)
 
 
 def _is_listed(record: Record) -> bool:

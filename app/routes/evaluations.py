@@ -8,7 +8,9 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Query, Response
 
 from app.bodies import create_from_json_or_files
+from app.conditional import IfMatch
 from app.creating import CreationDep
+from app.deleting import Deleted, deleted
 from app.deps import DEFAULT_PAGE, Cursor, Limit, Services, ServicesDep, Submitter
 from app.evaluation_schemas import EvaluationCreate, EvaluationPage, EvaluationRead
 from app.evaluations import (
@@ -127,6 +129,21 @@ def get_evaluation(
     record = services.record(evaluation_id, "eval")
     reply = _shown(services, record, with_curves=curves)
     return polled_reply(reply, record, if_none_match=if_none_match, waited=waited)
+
+
+@router.delete(
+    "/v1/evaluations/{evaluation_id}",
+    operation_id="delete_evaluation",
+    summary="Delete an evaluation",
+    response_model=Deleted,
+    responses=problems("evaluation_not_found", "evaluation_running", "precondition_failed"),
+)
+def delete_evaluation(
+    evaluation_id: str, services: ServicesDep, if_match: IfMatch = None
+) -> Response:
+    """Its figures and an uploaded truth. Thresholds that it tuned stay in force."""
+    record = services.record(evaluation_id, "eval")
+    return deleted(services, record, _shown(services, record), if_match=if_match)
 
 
 def _shown(services: Services, record: Record, *, with_curves: bool = False) -> dict[str, Any]:

@@ -5,14 +5,15 @@ from typing import Annotated
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from app.conditional import IfMatch, check_if_match
+from app.conditional import IfMatch
 from app.creating import CreationDep
+from app.deleting import Deleted, deleted
 from app.deps import DEFAULT_PAGE, Cursor, Limit, ServicesDep, Submitter
 from app.downloads import OCTETS, send_file
-from app.export_schemas import ExportCreate, ExportDeleted, ExportPage, ExportRead
-from app.exports import delete_export, export_file, export_reply, submit_export
+from app.export_schemas import ExportCreate, ExportPage, ExportRead
+from app.exports import export_file, export_reply, submit_export
 from app.openapi import created, problems
-from app.replies import json_reply, object_etag, page_of, polled_reply
+from app.replies import json_reply, page_of, polled_reply
 from app.waiting import Applied, waits_for
 from workers.jobs import NOBODY, Kind
 
@@ -124,11 +125,10 @@ def get_export_file(export_id: str, request: Request, services: ServicesDep) -> 
     "/v1/exports/{export_id}",
     operation_id="delete_export",
     summary="Delete an export",
-    response_model=ExportDeleted,
+    response_model=Deleted,
     responses=problems("export_not_found", "export_running", "precondition_failed"),
 )
 def remove_export(export_id: str, services: ServicesDep, if_match: IfMatch = None) -> Response:
     """Its record and, unless another export has the same file, its file. The labels stay."""
     record = services.record(export_id, "exp")
-    check_if_match(if_match, object_etag(export_reply(record)), export_id)
-    return json_reply(delete_export(services, record))
+    return deleted(services, record, export_reply(record), if_match=if_match)

@@ -3,9 +3,12 @@
 from functools import partial
 from typing import Annotated, Any
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Response
 
+from app.conditional import IfMatch
 from app.creating import CreationDep
+from app.deleting import Deleted, deleted
 from app.deps import DEFAULT_PAGE, Cursor, Limit, Services, ServicesDep, Submitter
 from app.errors import Problem
 from app.openapi import created, problems
@@ -18,7 +21,7 @@ from app.replies import (
     retry_after,
 )
 from app.schemas import Job, JobCreate, JobPage
-from app.submit import submit_job
+from app.submit import submit_job, submit_retry
 from app.waiting import Applied, waits_for
 from workers.jobs import NOBODY, Kind, Record, Status
 from workers.outcomes import try_write_end
@@ -116,6 +119,46 @@ def cancel_job(job_id: str, services: ServicesDep) -> Response:
         status=200 if status is Status.CANCELLED else 202,
         headers=retry_after(record),
     )
+
+
+@router.post(
+    "/{job_id}/retry",
+    status_code=202,
+    operation_id="retry_job",
+    summary="Try a job again that failed or was cancelled",
+    response_model=Job,
+    responses=created(
+        Job,
+        "job_not_found",
+        "job_not_retryable",
+        "dataset_not_found",
+        "dataset_failed",
+        "disk_full",
+    ),
+)
+async def retry_job(job_id: str, creation: CreationDep, submitter: Submitter = NOBODY) -> Response:
+    """A new job of the same request, `retry_of` the old one; what that one finished is reused."""
+    job = await run_sync(creation.services.record, job_id, "job")
+    return await creation.of_json(
+        lambda services: submit_retry(services, job, submitter=submitter),
+        partial(_shown, creation.services),
+    )
+
+
+@router.delete(
+    "/{job_id}",
+    operation_id="delete_job",
+    summary="Delete a job",
+    response_model=Deleted,
+    responses=problems("job_not_found", "job_running", "job_in_use", "precondition_failed"),
+)
+def delete_job(job_id: str, services: ServicesDep, if_match: IfMatch = None) -> Response:
+    """With its labels, its student, and all evaluations, predictions and exports of it.
+
+    Its dataset stays, and results that another job has too.
+    """
+    record = services.record(job_id, "job")
+    return deleted(services, record, _shown(services, record), if_match=if_match)
 
 
 def _shown(services: Services, record: Record) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Response
 
 from app.bodies import create_from_json_or_files, text_fields
-from app.conditional import best_type
+from app.conditional import IfMatch, best_type
 from app.creating import CreationDep
+from app.deleting import Deleted, deleted
 from app.deps import (
     DEFAULT_PAGE,
     AtVersion,
@@ -126,6 +127,21 @@ def get_prediction(
     start, rows = read_position(cursor), _ready_labels(services, record, thresholds_version)
     reply = _with_rows(record, rows, start=start, limit=limit)
     return polled_reply(reply, record, if_none_match=if_none_match, waited=waited)
+
+
+@router.delete(
+    "/v1/predictions/{prediction_id}",
+    operation_id="delete_prediction",
+    summary="Delete a prediction",
+    response_model=Deleted,
+    responses=problems("prediction_not_found", "prediction_running", "precondition_failed"),
+)
+def delete_prediction(
+    prediction_id: str, services: ServicesDep, if_match: IfMatch = None
+) -> Response:
+    """Its rows, and images that were uploaded for it alone."""
+    record = services.record(prediction_id, "pred")
+    return deleted(services, record, _first_page(services, record), if_match=if_match)
 
 
 def _first_page(services: Services, record: Record) -> dict[str, Any]:

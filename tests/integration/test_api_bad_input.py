@@ -305,7 +305,7 @@ def test_a_wrong_question_for_labels_is_refused(api, query):
     ("method", "path", "allowed"),
     [
         ("PUT", "/v1/jobs", "POST"),
-        ("DELETE", "/v1/jobs/job_0", "GET"),
+        ("PUT", "/v1/jobs/job_0", "GET"),
         ("GET", "/v1/jobs/job_0/cancel", "POST"),
         ("POST", "/livez", "GET"),
     ],

@@ -235,7 +235,7 @@ def test_a_dataset_in_use_is_not_deleted(api):
 
     assert (refused.status_code, refused.json()["code"]) == (409, "dataset_in_use")
     assert job_id in refused.json()["detail"]
-    assert (deleted.status_code, deleted.content) == (204, b"")
+    assert (deleted.status_code, deleted.json()["deleted"]) == (200, True)
     assert api.get(dataset).json()["code"] == "dataset_not_found"
     assert not api.folder.of(Kind.DATASET, dataset_id).exists()
     assert api.delete(dataset).status_code == 404

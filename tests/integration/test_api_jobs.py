@@ -10,7 +10,8 @@ import pytest
 from workers.jobs import JobError, Lane
 
 JOB_FIELDS = {
-    *("id", "name", "dataset_id", "classes", "preset", "config", "metadata", "status", "terminal"),
+    *("id", "name", "retry_of", "dataset_id", "classes", "preset", "config", "metadata"),
+    *("status", "terminal"),
     *("submitter", "priority", "phase", "progress", "queue", "counts", "warnings", "error"),
     *("student_id", "metrics"),
     *("created_at", "started_at", "finished_at"),

@@ -1,14 +1,20 @@
--- ARGV: id. {status, ids that need it...}; deleted where the status is final and nobody does.
--- False where there is no such record.
-local id = ARGV[2]
-local status = read(id, 'status')
-if not status then return false end
-local users = redis.call('SMEMBERS', users_key(id))
-if #users == 0 and is_final(status) then
+-- ARGV: id... Forgets records that have ended and that nobody needs: all of them, or none. {} where
+-- they are gone, those that were gone before among them; else {id, status, ids that need it...} of
+-- the first that stays. False where there was none.
+local present = {}
+for i = 2, #ARGV do
+  local id = ARGV[i]
+  local status = read(id, 'status')
+  if status then
+    local users = redis.call('SMEMBERS', users_key(id))
+    if #users > 0 or not is_final(status) then return {id, status, unpack(users)} end
+    table.insert(present, id)
+  end
+end
+for _, id in ipairs(present) do
   unlist(id)
   redis.call('SREM', UNKEPT, id)
   redis.call('DEL', record_key(id), outputs_key(id))
   forget_told(id)
 end
-table.insert(users, 1, status)
-return users
+return #present > 0 and {}

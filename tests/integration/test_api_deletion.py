@@ -1,0 +1,276 @@
+"""What is deleted is gone with all that hung on it, whoever was killed; what others have stays."""
+
+import os
+
+import httpx
+import pytest
+
+from tests.store_calls import at_once
+from workers import deletion, fault_points
+from workers.deletion import finish_deletions
+from workers.fault_points import InjectedFault, read_faults
+from workers.jobs import JobError, Kind, Lane
+from workers.outcomes import read_kept
+from workers.recovery import recover
+
+
+@pytest.fixture
+def job_id(api):
+    job_id = api.new_job()
+    api.run_until(job_id, "score")
+    return job_id
+
+
+@pytest.fixture
+def armed(tmp_path):
+    """Lay faults in wait in this process."""
+    yield lambda text: fault_points.arm(read_faults(text), tmp_path)
+    fault_points.arm((), tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def no_quiet(monkeypatch):
+    """The sweep does not wait until nobody can be at work on a deletion."""
+    monkeypatch.setattr(deletion, "QUIET_SECONDS", 0)
+
+
+@pytest.fixture(autouse=True)
+def nothing_else_is_remembered(api):
+    for mark in api.folder.deletions.iterdir():
+        mark.unlink()
+
+
+def size(folder):
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def phases_of(api, job_id):
+    digest = job_id.removeprefix("job_")
+    return sorted(path for path in api.folder.phases.iterdir() if digest in path.name)
+
+
+def student_of(job_id):
+    return f"/v1/students/stu_{job_id.removeprefix('job_')}"
+
+
+def code_of(reply):
+    return reply.json()["code"]
+
+
+def test_a_job_goes_with_its_labels_its_student_and_its_files(api, job_id):
+    own, phases = api.folder.job(job_id), phases_of(api, job_id)
+    taken = size(own) + sum(map(size, phases))
+    dataset = api.store.get(job_id).waits_for
+    reply = api.delete(f"/v1/jobs/{job_id}")
+
+    assert reply.status_code == 200
+    assert reply.json() == {
+        "id": job_id,
+        "deleted": True,
+        "records": [],
+        "bytes_freed": taken,
+        "folders_shared": 0,
+        "is_put_off": False,
+    }
+    assert len(phases) > 4
+    assert [path for path in (own, *phases) if path.exists()] == []
+    assert api.store.redis.keys(f"*{job_id}*") == []
+    gone = [f"/v1/jobs/{job_id}", f"/v1/jobs/{job_id}/labels", student_of(job_id)]
+    assert {api.get(path).status_code for path in gone} == {404}
+    assert api.get(f"/v1/datasets/{dataset}").status_code == 200
+    assert code_of(api.delete(f"/v1/jobs/{job_id}")) == "job_not_found"
+
+
+def test_what_was_made_of_a_job_goes_with_it(api, job_id):
+    predictions = f"{student_of(job_id)}/predictions"
+    made = [
+        api.post(f"/v1/jobs/{job_id}/evaluations", files={"truth": ("a.csv", b"path,a\n")}),
+        api.post(f"/v1/jobs/{job_id}/exports", json={"format": "csv"}),
+        api.post(predictions, files={"images": ("a.jpg", b"x")}),
+        api.post(predictions, json={"dataset_id": api.store.get(job_id).waits_for}),
+    ]
+    ids = [each.json()["id"] for each in made]
+    brought = made[2].json()["dataset_id"]
+    busy = api.delete(f"/v1/jobs/{job_id}")
+    for id in (brought, *ids):
+        if not api.store.get(id).status.is_final:  # one ends with what it waited for
+            api.store.cancel(id)
+    reply = api.delete(f"/v1/jobs/{job_id}")
+
+    assert (busy.status_code, code_of(busy)) == (409, "job_in_use")
+    assert all(id in busy.json()["detail"] for id in ids)
+    assert sorted(reply.json()["records"]) == sorted([*ids, brought])
+    for kind, id in zip(
+        (Kind.EVALUATION, Kind.EXPORT, Kind.PREDICTION, Kind.PREDICTION, Kind.DATASET),
+        (*ids, brought),
+        strict=True,
+    ):
+        assert api.store.redis.keys(f"*{id}*") == []
+        assert not api.folder.of(kind, id).exists()
+
+
+def test_images_of_a_prediction_that_another_was_asked_about_stay(api, job_id):
+    predictions = f"{student_of(job_id)}/predictions"
+    first = api.post(predictions, files={"images": ("a.jpg", b"x")}).json()
+    dataset = first["dataset_id"]
+    second = api.post(predictions, json={"dataset_id": dataset}).json()
+    api.store.cancel(dataset)
+    one = api.delete(f"/v1/predictions/{first['id']}").json()
+    other = api.delete(f"/v1/predictions/{second['id']}").json()
+
+    assert (one["records"], other["records"]) == ([], [dataset])
+    assert not api.folder.of(Kind.DATASET, dataset).exists()
+
+
+def test_work_that_has_not_ended_is_not_deleted(api, job_id):
+    queued = api.new_job()
+    evaluation = api.post(
+        f"/v1/jobs/{job_id}/evaluations", files={"truth": ("a.csv", b"path,a\n")}
+    ).json()["id"]
+    dataset = api.store.get(job_id).waits_for
+    prediction = api.post(f"{student_of(job_id)}/predictions", json={"dataset_id": dataset}).json()[
+        "id"
+    ]
+
+    paths = [f"jobs/{queued}", f"evaluations/{evaluation}", f"predictions/{prediction}"]
+    replies = [api.delete(f"/v1/{path}") for path in paths]
+    assert [(each.status_code, code_of(each)) for each in replies] == [
+        (409, "job_running"),
+        (409, "evaluation_running"),
+        (409, "prediction_running"),
+    ]
+    assert list(api.folder.deletions.iterdir()) == []
+
+
+def test_results_that_another_job_has_stay_until_that_goes_too(api, job_id):
+    other = api.new_job()
+    shared = phases_of(api, job_id)[0]
+    api.store.redis.hset(f"ccd:outputs:{other}", "embed/000000", shared.name)
+    api.store.cancel(other)
+    one = api.delete(f"/v1/jobs/{job_id}").json()
+    is_there = shared.exists()
+    two = api.delete(f"/v1/jobs/{other}").json()
+
+    assert (one["folders_shared"], is_there) == (1, True)
+    assert (two["folders_shared"], shared.exists()) == (0, False)
+
+
+def test_results_stay_while_other_work_on_the_same_images_might_take_them_up(api, job_id):
+    body = {"dataset_id": api.store.get(job_id).waits_for, "classes": ["a", "b"], "preset": "tiny"}
+    other = api.post("/v1/jobs", json=body).json()["id"]
+    phases = phases_of(api, job_id)
+    reply = api.delete(f"/v1/jobs/{job_id}").json()
+    finish_deletions(api.store, api.folder)
+
+    assert reply["is_put_off"]
+    assert all(path.exists() for path in phases)
+    api.store.cancel(other)
+    finish_deletions(api.store, api.folder)
+    assert phases_of(api, job_id) == []
+
+
+def test_a_folder_of_the_user_is_not_touched(api):
+    photo = api.root / "mine.jpg"
+    photo.write_bytes(b"x")
+    dataset = api.new_dataset()
+    reply = api.delete(f"/v1/datasets/{dataset}")
+
+    assert reply.json()["bytes_freed"] > 0
+    assert photo.read_bytes() == b"x"
+    assert not api.folder.of(Kind.DATASET, dataset).exists()
+    photo.unlink()
+
+
+@pytest.mark.parametrize("moment", ["delete.marked", "delete.forgotten"])
+@pytest.mark.parametrize("is_emptied", [False, True])
+def test_a_deletion_that_was_broken_off_is_finished(api, job_id, armed, moment, is_emptied):
+    armed(f"{moment}=raise")
+    with pytest.raises(InjectedFault):
+        deletion.delete_record(api.store, api.folder, api.store.get(job_id))
+    if is_emptied:
+        api.store.redis.flushall()
+        assert job_id not in recover(api.store, api.folder, apply=True).statuses
+    finish_deletions(api.store, api.folder)
+
+    assert api.get(f"/v1/jobs/{job_id}").status_code == 404
+    assert not api.folder.job(job_id).exists()
+    assert phases_of(api, job_id) == []
+
+
+def test_a_redis_that_forgot_a_deletion_is_told_again(api):
+    job_id = api.new_job()
+    api.store.cancel(job_id)
+    kept = read_kept(api.folder.job(job_id))
+    api.delete(f"/v1/jobs/{job_id}").raise_for_status()
+    api.store.restore(kept)
+    api.store.cancel(job_id)
+    finish_deletions(api.store, api.folder)
+
+    assert api.get(f"/v1/jobs/{job_id}").status_code == 404
+
+
+def test_a_deletion_is_forgotten_after_a_while(api):
+    job_id = api.new_job()
+    api.store.cancel(job_id)
+    api.delete(f"/v1/jobs/{job_id}").raise_for_status()
+    finish_deletions(api.store, api.folder)
+    [mark] = api.folder.deletions.iterdir()
+    os.utime(mark, (0, 0))
+    finish_deletions(api.store, api.folder)
+
+    assert list(api.folder.deletions.iterdir()) == []
+
+
+def test_a_dataset_that_is_needed_again_before_it_is_gone_stays(api, armed):
+    dataset = api.new_dataset()
+    armed("delete.marked=raise")
+    with pytest.raises(InjectedFault):
+        deletion.delete_record(api.store, api.folder, api.store.get(dataset))
+    job = api.post("/v1/jobs", json={"dataset_id": dataset, "classes": ["a", "b"]})
+    finish_deletions(api.store, api.folder)
+
+    assert job.status_code == 202
+    assert api.get(f"/v1/datasets/{dataset}").status_code == 200
+    assert list(api.folder.deletions.iterdir()) == []
+
+
+def test_a_job_that_two_delete_at_once_is_deleted_once(api, job_id):
+    def delete():
+        return httpx.delete(f"{api.base_url}/v1/jobs/{job_id}", timeout=20)
+
+    answers = sorted(each.status_code for each in at_once(delete, delete))
+    assert answers in ([200, 200], [200, 404])
+    assert not api.folder.job(job_id).exists()
+
+
+@pytest.mark.parametrize("end", ["failed", "cancelled"])
+def test_a_job_is_tried_again_as_it_was_asked_for(api, end):
+    job_id = api.new_job(name="n", metadata={"a": "b"}, priority="high", config={"alpha": 0.3})
+    if end == "cancelled":
+        api.post(f"/v1/jobs/{job_id}/cancel").raise_for_status()
+    else:
+        claim = api.store.claim(Lane.METHOD, worker="w", nonce="n")
+        api.store.fail(claim, JobError("broken", "check", "It broke."))
+    old = api.get(f"/v1/jobs/{job_id}").json()
+    reply = api.post(f"/v1/jobs/{job_id}/retry")
+    new = reply.json()
+
+    assert (reply.status_code, new["status"], new["error"]) == (202, "queued", None)
+    assert (old["retry_of"], new["retry_of"]) == (None, job_id)
+    same = ("name", "dataset_id", "classes", "preset", "config", "metadata", "priority")
+    assert {field: new[field] for field in same} == {field: old[field] for field in same}
+    assert reply.headers["location"] == f"/v1/jobs/{new['id']}"
+
+
+def test_a_job_that_goes_on_or_succeeded_is_not_tried_again(api, job_id):
+    replies = [api.post(f"/v1/jobs/{id}/retry") for id in (job_id, api.new_job())]
+
+    assert {(each.status_code, code_of(each)) for each in replies} == {(409, "job_not_retryable")}
+
+
+def test_a_job_whose_dataset_is_gone_is_not_tried_again(api):
+    job_id = api.new_job()
+    api.store.cancel(job_id)
+    api.delete(f"/v1/datasets/{api.store.get(job_id).waits_for}").raise_for_status()
+
+    assert code_of(api.post(f"/v1/jobs/{job_id}/retry")) == "dataset_not_found"
