@@ -8,8 +8,7 @@ from ccd_client import Client, PackageMissing, WorkFailed
 from ccd_client.credentials import service_key, service_url
 from ccd_client.models import JobFields, Key, LabelRow
 from ccd_client.tables import Rows, arrow_table, label_columns, needed
-from client.tests.conftest import says
-from client.tests.test_retries import JOB
+from scripted import JOB, says
 
 ROWS = [
     LabelRow(image_id="img_1", path="a.jpg", scores={"cat": 0.9, "path": 0.1}, labels=["cat"]),

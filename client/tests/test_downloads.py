@@ -7,8 +7,7 @@ import random
 import pytest
 
 from ccd_client import DownloadDamaged, NotFound
-from client.tests.conftest import Answer, says
-from client.tests.test_retries import JOB
+from scripted import JOB, Answer, says
 
 BYTES = random.Random(5).randbytes(100_000)
 DIGEST = hashlib.sha256(BYTES).hexdigest()

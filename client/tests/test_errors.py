@@ -18,7 +18,7 @@ from ccd_client import (
     Unauthorized,
     UnexpectedAnswer,
 )
-from client.tests.conftest import Answer, says
+from scripted import Answer, says
 
 PROBLEM = {
     "type": "/v1/problems/invalid_request",

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from ccd_client import AsyncClient, NotFound, WaitTimedOut
 from ccd_client.events import EventReader
-from client.tests.conftest import HANGS_UP, QUICK, Answer, says
-from client.tests.test_retries import JOB
+from scripted import HANGS_UP, JOB, QUICK, Answer, says
 
 DONE = {**JOB, "status": "succeeded", "terminal": True}
 

@@ -4,16 +4,8 @@ import pytest
 
 from ccd_client import Client, Patience, ServiceUnreachable, TooManyRequests, Unavailable
 from ccd_client.retries import Tries
-from client.tests.conftest import HANGS_UP, QUICK, says
+from scripted import HANGS_UP, JOB, QUICK, says
 
-JOB = {
-    "id": "job_1",
-    "dataset_id": "ds_1",
-    "classes": [{"name": "cat"}],
-    "preset": "tiny",
-    "status": "queued",
-    "terminal": False,
-}
 AWAY = says({"code": "redis_unavailable", "detail": "away"}, 503)
 
 

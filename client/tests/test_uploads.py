@@ -5,7 +5,6 @@ import os
 import zipfile
 
 import pytest
-from python_multipart.multipart import MultipartParser
 
 from ccd_client.uploads import Upload, folder_files, zipped
 
@@ -22,19 +21,12 @@ def folder(tmp_path):
 
 
 def parts(body):
-    """(header lines, bytes) of each part."""
-    found = []
-    callbacks = {
-        "on_part_begin": lambda: found.append([b"", b""]),
-        "on_header_value": lambda data, start, end: found[-1].__setitem__(0, data[start:end]),
-        "on_part_data": lambda data, start, end: found[-1].__setitem__(
-            1, found[-1][1] + data[start:end]
-        ),
-    }
-    parser = MultipartParser(b"mark", callbacks)
-    parser.write(body)
-    parser.finalize()
-    return [tuple(part) for part in found]
+    """(Content-Disposition, bytes) of each part."""
+    lead = b"--mark\r\nContent-Disposition: "
+    first, *rest, last = (b"\r\n" + body).split(b"\r\n--mark")
+    assert (first, last) == (b"", b"--\r\n")
+    heads = [part.split(b"\r\n\r\n", 1) for part in rest]
+    return [((b"--mark" + head).removeprefix(lead), content) for head, content in heads]
 
 
 def upload(files, **more):
