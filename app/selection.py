@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from workers.stages import Stage
 
 #: Bytes of scores that are looked at together.
-BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 4 << 20
+#: Searches at once, each with some blocks in memory; the rest wait for their turn.
+MAX_SEARCHES = 4
 #: Bytes that the orders may take which a process keeps: those of 160 queries on 100,000 images.
 KEPT_BYTES = 64 << 20
 
@@ -28,20 +30,38 @@ class Orders:
         self._max_bytes = max_bytes
         self._orders: OrderedDict[str, array[int]] = OrderedDict()
         self._bytes = 0
-        # One search at a time: many who ask the same at once are answered by one.
         self._lock = threading.Lock()
+        #: Of each order that is looked for: many who ask the same at once are answered by one.
+        self._searches: dict[str, threading.Lock] = {}
+        self._places = threading.BoundedSemaphore(MAX_SEARCHES)
 
     def get(self, key: str, find: Callable[[], array[int]]) -> array[int]:
         """The order of this key, found now unless it is kept."""
+        order = self._kept(key)
+        if order is not None:
+            return order
+        with self._lock:
+            search = self._searches.setdefault(key, threading.Lock())
+        with search, self._places:
+            try:
+                order = self._kept(key)
+                return self._keep(key, find()) if order is None else order
+            finally:
+                self._searches.pop(key, None)
+
+    def _kept(self, key: str) -> array[int] | None:
         with self._lock:
             if key in self._orders:
                 self._orders.move_to_end(key)
-                return self._orders[key]
-            order = self._orders[key] = find()
-            self._bytes += _size(order)
+            return self._orders.get(key)
+
+    def _keep(self, key: str, order: array[int]) -> array[int]:
+        with self._lock:
+            self._bytes += _size(order) - _size(self._orders.pop(key, array("I")))
+            self._orders[key] = order
             while self._bytes > self._max_bytes:
                 self._bytes -= _size(self._orders.popitem(last=False)[1])
-            return order
+        return order
 
 
 #: Those of this process.

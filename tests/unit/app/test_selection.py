@@ -2,7 +2,9 @@
 
 import math
 import random
+import threading
 from array import array
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -175,6 +177,34 @@ def test_the_orders_that_are_kept_take_no_more_than_they_may():
 
     # c throws out b, which was asked for longest ago; b is found again.
     assert len(found) == 4
+
+
+def test_many_who_ask_the_same_at_once_are_answered_by_one_search():
+    orders, found, begun, go_on = Orders(), [], threading.Event(), threading.Event()
+
+    def find() -> array:
+        found.append(1)
+        begun.set()
+        assert go_on.wait(10)
+        return array("I", [1])
+
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(orders.get, "a", find)
+        assert begun.wait(10)
+        others = [pool.submit(orders.get, "a", find) for _ in range(2)]
+        # What is other is found meanwhile.
+        assert pool.submit(orders.get, "b", lambda: array("I", [2])).result(10)[0] == 2
+        go_on.set()
+        assert {one.result(10)[0] for one in (first, *others)} == {1}
+    assert len(found) == 1
+
+
+def test_a_search_that_fails_leaves_the_next_one_free():
+    orders = Orders()
+    with pytest.raises(ZeroDivisionError):
+        orders.get("a", lambda: 1 // 0)
+
+    assert orders.get("a", lambda: array("I", [1]))[0] == 1
 
 
 def test_an_order_too_large_to_keep_is_found_each_time():
