@@ -94,6 +94,12 @@ KINDS: dict[str, ProblemKind] = {
         "No such artifact",
         "The job has no file of this name, or not yet. GET .../artifacts lists what is there.",
     ),
+    "bad_host": ProblemKind(
+        400,
+        "The Host header is not this service's",
+        "It must name one host. A service that asks for no keys answers to `localhost` and to "
+        "loopback addresses alone, so that no page of another host can speak to it.",
+    ),
     "bad_range": ProblemKind(
         400,
         "The Range header cannot be read",
@@ -147,6 +153,12 @@ KINDS: dict[str, ProblemKind] = {
         "The key belongs to another request",
         "This Idempotency-Key was sent in the last 24 hours with another body or to another "
         "address. Send that request unchanged, or give this one a key of its own.",
+    ),
+    "head_too_large": ProblemKind(
+        431,
+        "The head of the request is too large",
+        "Target and headers together may have 64 KiB. Send less of them; what is long belongs "
+        "into the body.",
     ),
     "image_not_found": ProblemKind(
         404,

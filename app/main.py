@@ -36,7 +36,7 @@ from app.routes import (
     workers,
 )
 from app.schemas import DatasetCreate, PredictionCreate
-from app.security import SecurityHeaders
+from app.security import KnownHosts, SecurityHeaders, is_loopback
 from workers.deletion import sweep
 from workers.files import DataFolder
 from workers.job_log import keep_log
@@ -71,6 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
     add_error_handlers(app)
     # The last one added is the outermost.
     app.add_middleware(BodyCap)
+    app.add_middleware(KnownHosts, loopback_only=is_loopback(settings.host))
     app.add_middleware(AccessLog, observe=times.observe)
     app.add_middleware(RequestId)
     app.add_middleware(SecurityHeaders)

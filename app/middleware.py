@@ -105,7 +105,7 @@ class BodyCap:
             return
         state = scope.setdefault("state", {})
         state["body_cap"] = MAX_BODY_BYTES
-        declared = _declared_length(scope)
+        declared = declared_length(scope)
         received = 0
 
         async def receive_counted() -> Message:
@@ -122,8 +122,20 @@ class BodyCap:
 
 
 def raise_body_cap(scope: Scope, max_bytes: int) -> None:
-    """Allow the body of this request `max_bytes`; call it before the body is read."""
+    """Allow the body of this request `max_bytes`; call it before the body is read.
+
+    Raises:
+        HTTPException: it says that it has more.
+    """
     scope["state"]["body_cap"] = max_bytes
+    if declared_length(scope) > max_bytes:
+        raise _too_large(max_bytes)
+
+
+def declared_length(scope: Scope) -> int:
+    """The bytes that the body of this request is said to have, 0 where nothing is said."""
+    length = Headers(scope=scope).get("content-length", "")
+    return int(length) if length.isdecimal() else 0
 
 
 def route_of(scope: Scope) -> str:
@@ -148,11 +160,6 @@ def _method(scope: Scope) -> str:
 def _too_large(cap: int) -> HTTPException:
     # FastAPI lets its own exceptions through where it reads a body, and hides all others.
     return HTTPException(413, f"the body has more than the {cap:,} bytes allowed")
-
-
-def _declared_length(scope: Scope) -> int:
-    length = Headers(scope=scope).get("content-length", "")
-    return int(length) if length.isdecimal() else 0
 
 
 def _request_id(scope: Scope) -> str:

@@ -1,9 +1,12 @@
 """Who may reach the service: the loopback rule, and the headers that protect a browser."""
 
 import ipaddress
+import re
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import Problem, problem_response, shown
 
 #: On every answer. The API serves data, never a page that runs scripts.
 SECURITY_HEADERS = {
@@ -13,6 +16,10 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
+
+
+#: A name or an address, and perhaps a port.
+HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 
 
 class UnsafeBind(Exception):
@@ -44,6 +51,41 @@ def check_bind(host: str, *, insecure: bool) -> None:
     """
     if not insecure and not is_loopback(host):
         raise UnsafeBind(host)
+
+
+class KnownHosts:
+    """Refuses a request whose header Host is none, or another's.
+
+    Args:
+        app: what answers.
+        loopback_only: a service that asks nobody for a key is there for this machine alone, and a
+            page of some other host whose name leads here must not speak to it.
+    """
+
+    def __init__(self, app: ASGIApp, *, loopback_only: bool) -> None:
+        self._app, self._loopback_only = app, loopback_only
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        problem = self._refusal(scope) if scope["type"] == "http" else None
+        if problem is None:
+            await self._app(scope, receive, send)
+        else:
+            answer = problem_response(problem, scope["state"]["request_id"])
+            await answer(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> Problem | None:
+        given = Headers(scope=scope).getlist("host")
+        if not given and scope["http_version"] == "1.0":
+            return None
+        if len(given) != 1 or (found := HOST.fullmatch(given[0])) is None:
+            return Problem("bad_host", f"must name one host and perhaps a port, is {shown(given)}")
+        if self._loopback_only and not is_loopback(found["name"]):
+            return Problem(
+                "bad_host",
+                f"this service is for its own machine alone, under localhost or a loopback "
+                f"address, and not under {shown(found['name'])}",
+            )
+        return None
 
 
 class SecurityHeaders:

@@ -1,12 +1,81 @@
-"""uvicorn as this service runs it: answers without an end are ended when it stops."""
+"""uvicorn as this service runs it: heads of requests have a cap, endless answers are ended."""
 
+import secrets
 import socket
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from app.errors import Problem, problem_response
 
 #: Seconds that calls in hand have to finish when the server stops.
 GRACE_SECONDS = 4
+#: Target and headers of a request together; nothing that this service has use for comes near.
+MAX_HEAD_BYTES = 1 << 16
+
+
+class _HeadTooLarge(Exception):
+    """The parser is to stop here."""
+
+
+class Protocol(HttpToolsProtocol):
+    """Reads requests whose heads have an end, and answers those it cannot read with a problem."""
+
+    #: Whether the next byte belongs to a head, how many bytes of it came, and of whole parts of it.
+    _is_in_head, _unfinished, _head = True, 0, 0
+    _heads = 0
+    _is_too_large = False
+
+    def data_received(self, data: bytes) -> None:
+        was_in_head, heads = self._is_in_head, self._heads
+        super().data_received(data)
+        # The parser tells of a header when it is whole: one without end shows here alone.
+        if was_in_head and heads == self._heads and not self.transport.is_closing():
+            self._unfinished += len(data)
+            if self._unfinished > MAX_HEAD_BYTES:
+                self._is_too_large = True
+                self.send_400_response("")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head = 0
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self._count(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        self._count(len(name) + len(value))
+
+    def on_headers_complete(self) -> None:
+        self._is_in_head, self._unfinished = False, 0
+        self._heads += 1
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._is_in_head = True
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer and hang up; `msg` is what the parser has to say."""
+        problem = Problem("malformed_request", msg.rstrip("."))
+        if self._is_too_large:
+            problem = Problem("head_too_large", f"more than {MAX_HEAD_BYTES:,} bytes came")
+        request_id = f"req_{secrets.token_hex(8)}"
+        answer = problem_response(problem, request_id)
+        headers = [*answer.raw_headers, (b"x-request-id", request_id.encode())]
+        lines = [name + b": " + value + b"\r\n" for name, value in headers]
+        head = STATUS_LINE[answer.status_code] + b"".join(lines)
+        self.transport.write(head + b"connection: close\r\n\r\n" + bytes(answer.body))
+        self.transport.close()
+
+    def _count(self, size: int) -> None:
+        self._head += size
+        if self._head > MAX_HEAD_BYTES:
+            self._is_too_large = True
+            raise _HeadTooLarge
 
 
 class Server(uvicorn.Server):
@@ -22,5 +91,10 @@ class Server(uvicorn.Server):
 def config_of(app: FastAPI, *, grace_seconds: int = GRACE_SECONDS) -> uvicorn.Config:
     """The log is ours alone."""
     return uvicorn.Config(
-        app, log_config=None, access_log=False, timeout_graceful_shutdown=grace_seconds
+        app,
+        http=Protocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=grace_seconds,
     )

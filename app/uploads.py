@@ -18,7 +18,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
 from app.errors import Problem, invalid
-from app.middleware import raise_body_cap
+from app.middleware import declared_length, raise_body_cap
 from workers.durable import sync_file
 from workers.fault_points import fault
 from workers.files import DataFolder, DiskFull, disk_guard
@@ -35,6 +35,8 @@ MAX_FIELD_BYTES = 4096
 MAX_PARTS = 200_000
 #: Files made durable at once: one commit of the file system serves several.
 SYNC_THREADS = 8
+#: Text fields of one upload: unlike its files they are held in memory.
+MAX_FIELDS = 100
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,8 @@ async def receive_upload(
         Problem: the body is not multipart, breaks off, stalls, or is over the limits.
         DiskFull: there is no room; the caller throws the folder away.
     """
-    declared = request.headers.get("content-length", "")
-    _check_space(data, int(declared) if declared.isdecimal() else 0)
     raise_body_cap(request.scope, max_bytes)
+    _check_space(data, declared_length(request.scope))
     writer = _PartWriter(folder, _boundary(request))
     unchecked = 0
     try:
@@ -224,6 +225,8 @@ class _PartWriter:
         self._field = options.get(b"name", b"").decode("utf-8", "replace")
         raw_name = options.get(b"filename")
         if raw_name is None:
+            if len(self.upload.fields) >= MAX_FIELDS:
+                raise Problem("body_too_large", f"an upload may have {MAX_FIELDS} text fields")
             self._text = bytearray()
             return
         self._raw_name = raw_name
