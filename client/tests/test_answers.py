@@ -47,6 +47,14 @@ def test_filters_of_labels_go_to_the_service(scripted, client):
     )
 
 
+def test_several_classes_go_one_by_one_whatever_is_in_their_names(scripted, client):
+    scripted.will(says(JOB), says({"data": [], "next_cursor": None}))
+
+    client.jobs.get("job_1").labels(class_=["cat", "a,b"]).all()
+
+    assert "class=cat&class=a%2Cb&" in scripted.requests[1].path
+
+
 def test_fields_of_a_newer_service_are_kept():
     job = JobFields.read({**JOB, "colour": "red", "status": "paused"})
 

@@ -41,9 +41,10 @@ def job_body(
 
 
 def labels_params(filters: Mapping[str, Any]) -> dict[str, Any]:
-    """Filters as the service names them: `class_` is `class`, several values are one text."""
+    """Filters as the service names them: `class_` is `class`, several stages are one text."""
     params = {name.removesuffix("_"): value for name, value in given(filters).items()}
-    return {name: _text(value) for name, value in params.items()}
+    # Names may have commas: several classes are sent one by one.
+    return {name: value if name == "class" else _text(value) for name, value in params.items()}
 
 
 def _text(value: Any) -> Any:
