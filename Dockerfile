@@ -35,7 +35,7 @@ EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/livez', timeout=2)"]
 # Inside a container every address is reached from outside; what is published decides who may.
-CMD ["ccd", "api", "--host", "0.0.0.0", "--port", "8000", "--insecure"]
+CMD ["ccd", "api", "--host", "0.0.0.0", "--port", "8000"]
 
 FROM base AS worker
 COPY --from=build-worker /venv /venv

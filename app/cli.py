@@ -3,7 +3,6 @@
 app/operating.py has more for operators, app/commands/ what is asked of a running service.
 """
 
-import ipaddress
 import os
 import socket
 import sys
@@ -16,7 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from app.command_line import DataOption, check_redis, fail, settings_of
-from app.commands import datasets, export, jobs, labels, predictions, students, workers
+from app.commands import datasets, export, jobs, keys, labels, predictions, students, workers
 from app.commands.connection import KeyOption
 from app.exit_codes import MEANINGS
 from app.operating import commands
@@ -54,8 +53,9 @@ PortOption = Annotated[
     int | None,
     typer.Option("--port", min=0, max=65535, help="Port, 0 for any free one [CCD_PORT; 8000]."),
 ]
-InsecureOption = Annotated[
-    bool, typer.Option("--insecure", help="Allow an address that other machines can reach.")
+NoAuthOption = Annotated[
+    bool,
+    typer.Option("--no-auth", help="Ask for no keys; on this machine's loopback address alone."),
 ]
 
 
@@ -69,7 +69,10 @@ def serve(
         list[Path] | None,
         typer.Option("--allow", help="Folder that datasets may come from; repeat for more."),
     ] = None,
-    insecure: InsecureOption = False,
+    no_auth: NoAuthOption = False,
+    first_key: Annotated[
+        bool, typer.Option("--first-key/--no-first-key", hidden=True, help="Make and say one.")
+    ] = True,
 ) -> None:
     """Run everything on this machine: Valkey, API and one worker per lane."""
     from app.children import NotStarted
@@ -79,11 +82,15 @@ def serve(
     from workers.files import FolderLocked
 
     settings = settings_of(
-        CCD_DATA=data, CCD_HOST=host, CCD_ALLOWED_ROOTS=os.pathsep.join(map(str, allow or ()))
+        CCD_DATA=data,
+        CCD_HOST=host,
+        CCD_ALLOWED_ROOTS=os.pathsep.join(map(str, allow or ())),
+        CCD_AUTH="false" if no_auth else None,
     )
-    _check_loopback(settings.host, insecure=insecure)
+    _check_bind(settings)
     try:
-        serve(settings, port=settings.port if port is None else port, say=_say)
+        given = settings.port if port is None else port
+        serve(settings, port=given, say=_say, first_key=first_key)
     except (CannotServe, ChildKeepsDying, FolderLocked, NotStarted, UnsafeRedis) as error:
         fail(str(error))
     except KeyboardInterrupt:
@@ -95,7 +102,7 @@ def api(
     *,
     host: HostOption = None,
     port: PortOption = None,
-    insecure: InsecureOption = False,
+    no_auth: NoAuthOption = False,
     fd: Annotated[int | None, typer.Option(hidden=True, help="A listening socket.")] = None,
 ) -> None:
     """Run the API alone; CCD_REDIS_URL names the Redis or Valkey."""
@@ -104,13 +111,13 @@ def api(
     from app.standalone import CannotServe, bind
     from workers import fault_points, log
 
-    settings = settings_of(CCD_HOST=host)
+    settings = settings_of(CCD_HOST=host, CCD_AUTH="false" if no_auth else None)
     log.configure(settings.log_format, private=settings.allowed_roots)
     fault_points.arm(settings.faults, settings.fault_marks)
     _need_redis(settings)
     try:
         if fd is None:
-            _check_loopback(settings.host, insecure=insecure)
+            _check_bind(settings)
             listener = bind(settings.host, settings.port if port is None else port)
         else:
             listener = socket.socket(fileno=fd)
@@ -296,6 +303,7 @@ app.add_typer(predictions.commands, name="predictions")
 app.command(epilog=MEANINGS)(labels.labels)
 app.command(epilog=MEANINGS)(export.export)
 app.command(epilog=MEANINGS)(workers.workers)
+app.add_typer(keys.commands, name="keys")
 app.add_typer(commands)
 
 
@@ -353,16 +361,13 @@ def _need_redis(settings: Settings) -> None:
         fail(str(error))
 
 
-def _check_loopback(host: str, *, insecure: bool) -> None:
-    """Nothing asks for a key yet, so an address for others needs a word from the user."""
-    if insecure or host == "localhost":
-        return
+def _check_bind(settings: Settings) -> None:
+    from app.security import UnsafeBind, check_bind
+
     try:
-        is_loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = False
-    if not is_loopback:
-        fail(f"{host} is open to other machines and no key is asked for; say --insecure", code=2)
+        check_bind(settings.host, auth=settings.auth)
+    except UnsafeBind as error:
+        fail(str(error), code=2)
 
 
 def _say(line: str) -> None:

@@ -18,7 +18,7 @@ from app.replies import json_text, retry_after
 from app.waiting import WAITS, finished
 from workers.digests import digest_of
 from workers.fault_points import fault
-from workers.jobs import NOBODY, Record
+from workers.jobs import Record
 from workers.once import Answered, KeyBusy, KeyReused, Once, Taken
 from workers.store import RecordNotFound
 
@@ -92,8 +92,7 @@ class Creation:
         return self._make(taken, submit, show)
 
     def _take(self, key: str, content: object) -> Taken | Answered:
-        # Keys of requests are one submitter's own, once it is known whose request it is.
-        name = f"{NOBODY}:{key}"
+        name = f"{self.services.caller.project}:{key}"  # no project meets another's
         url = self.request.url
         digest = digest_of(self.request.method, url.path, url.query, content)
         try:

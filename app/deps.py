@@ -2,21 +2,25 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request
 
+from app.callers import ANYBODY, Caller
 from app.errors import NOUNS, Problem, shown
 from app.hub import Hub
+from app.keys import KeyStore
 from app.request_times import RequestTimes
 from workers.files import DataFolder
-from workers.jobs import Kind, Lane, Mark, Record, new_id
+from workers.jobs import NOBODY, Kind, Lane, Mark, Record, new_id
 from workers.settings import SUBMITTER_PATTERN, Settings
 from workers.store import RecordNotFound, Store
 
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
+#: Pages of the store that one page of an answer may look through for what it wants.
+MAX_SCANS = 50
 
 _ID = re.compile(r"[a-z]+_[0-9A-Za-z-]{1,64}")
 _KINDS = {
@@ -30,7 +34,7 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Services:
-    """Everything behind the routes."""
+    """Everything behind the routes, for one caller: what is another project's is not there."""
 
     settings: Settings
     store: Store
@@ -38,6 +42,8 @@ class Services:
     ring: Callable[[Lane], None]
     times: RequestTimes
     hub: Hub
+    keys: KeyStore
+    caller: Caller = ANYBODY
     #: The key of the request, where it has one.
     mark: Mark | None = None
 
@@ -49,16 +55,38 @@ class Services:
         """The record of this id and kind.
 
         Raises:
-            Problem: `..._not_found`.
+            Problem: `..._not_found`, also where it is another project's.
         """
         try:
             if _ID.fullmatch(id) and id.startswith(f"{prefix}_"):
                 record = self.store.get(id)
-                if record.kind is _KINDS[prefix]:
+                if record.kind is _KINDS[prefix] and record.project == self.caller.project:
                     return record
         except RecordNotFound:
             pass
         raise not_found(id, prefix)
+
+    def page(
+        self,
+        kind: Kind,
+        *,
+        limit: int,
+        cursor: str | None,
+        keep: Callable[[Record], bool] = lambda _: True,
+    ) -> tuple[list[Record], str | None]:
+        """The caller's records that `keep` wants, newest first, and the cursor of the next page.
+
+        A page may be short, even empty, and still have a next one: the search has its limit too.
+        """
+        found: list[Record] = []
+        for _ in range(MAX_SCANS):
+            records, cursor = self.store.list(
+                kind, project=self.caller.project, limit=limit - len(found), cursor=cursor
+            )
+            found += filter(keep, records)
+            if cursor is None or len(found) == limit:
+                break
+        return found, cursor
 
 
 def not_found(id: str, prefix: str) -> Problem:
@@ -69,7 +97,23 @@ def not_found(id: str, prefix: str) -> Problem:
 
 async def _services(request: Request) -> Services:  # a plain function would need a thread
     services: Services = request.app.state.services
-    return services
+    return replace(services, caller=request.state.caller)
+
+
+async def _submitter(
+    request: Request,
+    submitter: Annotated[
+        str,
+        Header(
+            alias="X-Submitter",
+            pattern=SUBMITTER_PATTERN,
+            description="Whose share of the workers this takes, where the service asks for no "
+            "keys. With keys it is the share of the key's project, whatever stands here.",
+        ),
+    ] = NOBODY,
+) -> str:
+    caller: Caller = request.state.caller
+    return submitter if caller.key_id is None else caller.project
 
 
 ServicesDep = Annotated[Services, Depends(_services)]
@@ -78,13 +122,5 @@ AtVersion = Annotated[
     int | None,
     Query(ge=1, description="Labels as this version of the thresholds has them; else the latest."),
 ]
-Submitter = Annotated[
-    str,
-    Header(
-        alias="X-Submitter",
-        pattern=SUBMITTER_PATTERN,
-        description="Whose share of the workers this takes. A hint that is taken on trust: the "
-        "service has no keys yet.",
-    ),
-]
+Submitter = Annotated[str, Depends(_submitter)]
 Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of a page before.")]

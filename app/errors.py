@@ -45,6 +45,7 @@ NOUNS = {
     "pred": "prediction",
     "eval": "evaluation",
     "exp": "export",
+    "key": "key",
 }
 
 
@@ -254,6 +255,24 @@ KINDS: dict[str, ProblemKind] = {
         "The job store may lose records",
         "Redis has an eviction policy other than noeviction, under which it deletes records of "
         "jobs when its memory is full. Nothing is accepted until that is changed.",
+    ),
+    "scope_missing": ProblemKind(
+        403,
+        "The key may not do that",
+        "Reading needs the scope read, everything else write, what concerns the service itself "
+        "admin. Use another key, or have one made with that scope.",
+    ),
+    "unauthorized": ProblemKind(
+        401,
+        "No key, or none that holds",
+        "Send the header `Authorization: Bearer ID.SECRET` with a key that was not revoked and "
+        "whose time is not over. `ccd serve` shows the first one; `ccd keys create` makes more.",
+    ),
+    "key_not_found": ProblemKind(404, "No such key", "There is no key with this id."),
+    "key_ended": ProblemKind(
+        409,
+        "The key has ended",
+        "It was revoked or its time is over: it gets no new secret. Make another key.",
     ),
     "request_refused": ProblemKind(
         400, "The request was refused", "The status and the detail say why."

@@ -10,10 +10,12 @@ from anyio.to_thread import run_sync
 from fastapi import FastAPI
 
 from app import openapi
+from app.auth import Authenticate
 from app.deps import Services
 from app.errors import add_error_handlers
 from app.evaluation_schemas import EvaluationCreate
 from app.hub import Hub
+from app.keys import KeyStore
 from app.middleware import AccessLog, BodyCap, RequestId
 from app.replies import job_replies
 from app.request_times import RequestTimes
@@ -26,6 +28,7 @@ from app.routes import (
     health,
     images,
     jobs,
+    keys,
     labels,
     predictions,
     problems,
@@ -50,18 +53,19 @@ from workers.version import code_version
 
 ROUTERS = (
     *(datasets, jobs, events, progress, labels, images, artifacts, reports),
-    *(students, thresholds, predictions, evaluations, exports, workers, health, problems),
+    *(students, thresholds, predictions, evaluations, exports),
+    *(keys, workers, health, problems),
 )
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The application; Redis need not answer yet."""
-    times = RequestTimes()
+    times, keys = RequestTimes(), KeyStore(DataFolder(settings.data))
     app = FastAPI(
         title="ccd-service",
         summary="A folder of images and class names in; labels and a trained classifier out.",
         version=code_version(),
-        lifespan=partial(_lifespan, settings=settings, times=times),
+        lifespan=partial(_lifespan, settings=settings, times=times, keys=keys),
         # The pages load scripts from elsewhere; /openapi.json is all that is needed.
         docs_url=None,
         redoc_url=None,
@@ -71,6 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
     add_error_handlers(app)
     # The last one added is the outermost.
     app.add_middleware(BodyCap)
+    app.add_middleware(Authenticate, keys=keys if settings.auth else None)
     app.add_middleware(KnownHosts, loopback_only=is_loopback(settings.host))
     app.add_middleware(AccessLog, observe=times.observe)
     app.add_middleware(RequestId)
@@ -81,7 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(
-    app: FastAPI, *, settings: Settings, times: RequestTimes
+    app: FastAPI, *, settings: Settings, times: RequestTimes, keys: KeyStore
 ) -> AsyncIterator[None]:
     """Opened in order, closed in reverse: store, doorbell, reaper, watchers."""
     async with AsyncExitStack() as stack:
@@ -103,7 +108,9 @@ async def _lifespan(
         reaper.start()
         stack.callback(reaper.stop)
         hub = await _open_hub(stack, settings, store)
-        app.state.services = Services(settings, store, data, partial(ring, celery), times, hub)
+        app.state.services = Services(
+            settings, store, data, partial(ring, celery), times, hub, keys
+        )
         yield
 
 

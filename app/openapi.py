@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from app.auth import is_open
 from app.errors import KINDS, MEDIA_TYPE, ProblemBody
 
 REF = "#/components/schemas/{model}"
@@ -15,8 +16,10 @@ UNUSED = ("HTTPValidationError", "ValidationError")
 #: Any call that creates may answer these because of its key.
 KEY_PROBLEMS = ("idempotency_in_flight", "idempotency_key_reused")
 
-#: Any call may answer these.
-COMMON = ("invalid_request", "redis_unavailable", "redis_unsafe")
+#: Any call that needs a key may answer these.
+COMMON = ("unauthorized", "scope_missing", "invalid_request", "redis_unavailable", "redis_unsafe")
+#: How a key is sent.
+SCHEME = {"type": "http", "scheme": "bearer", "bearerFormat": "key_ID.SECRET"}
 
 TAGS = [
     {"name": "datasets", "description": "Images that nobody has labelled."},
@@ -25,6 +28,7 @@ TAGS = [
     {"name": "predictions", "description": "Students' answers on new images."},
     {"name": "evaluations", "description": "How good a job's labels are, where truth is known."},
     {"name": "exports", "description": "Labels as files that other tools read."},
+    {"name": "keys", "description": "Who may call, and what."},
     {"name": "workers", "description": "Who does the work."},
     {"name": "health", "description": "Whether the service can work."},
     {"name": "problems", "description": "What the codes of errors mean."},
@@ -95,7 +99,14 @@ def _described(app: FastAPI, bodies: tuple[type[BaseModel], ...]) -> dict[str, A
         routes=app.routes,
         tags=TAGS,
     )
-    schemas = described.setdefault("components", {}).setdefault("schemas", {})
+    components = described.setdefault("components", {})
+    components["securitySchemes"] = {"key": SCHEME}
+    described["security"] = [{"key": []}]
+    for path, item in described["paths"].items():
+        if is_open(path):
+            for operation in item.values():
+                operation["security"] = []
+    schemas = components.setdefault("schemas", {})
     for name in UNUSED:
         schemas.pop(name, None)
     problem = _schema(ProblemBody)

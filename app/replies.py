@@ -4,7 +4,7 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,14 +14,12 @@ from app.conditional import is_unchanged
 from app.errors import Problem, invalid, shown
 from workers.forecast import NO_PLACE, Place, find_places
 from workers.halving import halving_warnings
-from workers.jobs import Kind, Priority, Progress, Record, Status
+from workers.jobs import Priority, Progress, Record, Status
 from workers.sources import UPLOADS
 from workers.store import Store
 
 #: Seconds after which a client should look again at work that goes on.
 POLL_SECONDS = 2
-#: Pages of the store that one page of an answer may look through for what it wants.
-MAX_SCANS = 50
 
 _DATASET_STATUS = {
     Status.QUEUED: "registering",
@@ -138,27 +136,6 @@ def polled_reply(
 
 def retry_after(record: Record) -> dict[str, str]:
     return {} if record.status.is_final else {"Retry-After": str(POLL_SECONDS)}
-
-
-def page_of(
-    store: Store,
-    kind: Kind,
-    *,
-    limit: int,
-    cursor: str | None,
-    keep: Callable[[Record], bool] = lambda _: True,
-) -> tuple[list[Record], str | None]:
-    """Records that `keep` wants, newest first, and the cursor of the next page.
-
-    A page may be short, even empty, and still have a next one: the search has its limit too.
-    """
-    found: list[Record] = []
-    for _ in range(MAX_SCANS):
-        records, cursor = store.list(kind, limit=limit - len(found), cursor=cursor)
-        found += filter(keep, records)
-        if cursor is None or len(found) == limit:
-            break
-    return found, cursor
 
 
 def write_position(position: int) -> str:

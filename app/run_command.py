@@ -37,6 +37,7 @@ class Order:
     out: Path
     #: None: a running service is looked for, else one is started.
     url: str | None = None
+    #: None: the one that the user has for the service.
     key: str | None = None
 
     def request(self) -> dict[str, Any]:

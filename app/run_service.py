@@ -9,14 +9,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from app.callers import Scope
 from app.children import start_child, stop_child, tail
+from app.keys import KeyStore
 from app.standalone import SERVICE_FILE
 from ccd_client import Client, ServiceUnreachable
 from ccd_client.credentials import USUAL_URL
+from workers.files import DataFolder
 from workers.settings import Settings
 
 #: How long our own service may take to be ready and to stop, in seconds.
 START_SECONDS, STOP_SECONDS = 120.0, 50.0
+#: The key to a service of our own ends by itself after this, should nobody be left to end it.
+LONGEST_RUN_DAYS = 30
 
 
 @contextmanager
@@ -44,8 +49,28 @@ def ready_service(
             if client.is_ready():
                 yield client
                 return
-    with _own_service(folder, settings, say) as own, Client(own, key) as client:
+    with (
+        _own_key(settings) as own_key,
+        _own_service(folder, settings, say) as own,
+        Client(own, own_key) as client,
+    ):
         yield client
+
+
+@contextmanager
+def _own_key(settings: Settings) -> Iterator[str | None]:
+    """A key to a service of our own, for as long as that is there."""
+    if not settings.auth:
+        yield None
+        return
+    data = DataFolder(settings.data)
+    data.create()
+    keys = KeyStore(data)
+    key, token = keys.create("ccd run", [Scope.WRITE], expires_in_days=LONGEST_RUN_DAYS)
+    try:
+        yield token
+    finally:
+        keys.forget(key.id)
 
 
 @contextmanager
@@ -55,7 +80,10 @@ def _own_service(folder: Path, settings: Settings, say: Callable[[str], None]) -
     log = settings.data / "logs" / "serve.log"
     command = [sys.executable, "-m", "app.cli", "serve", "--port", "0"]
     service = start_child(
-        [*command, "--host", "127.0.0.1", "--allow", folder, "--data", settings.data],
+        [
+            *(*command, "--host", "127.0.0.1", "--no-first-key"),
+            *("--allow", folder, "--data", settings.data),
+        ],
         log=log,
     )
     try:

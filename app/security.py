@@ -23,12 +23,12 @@ HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 
 
 class UnsafeBind(Exception):
-    """The API would be reachable from other machines, and it has no keys yet."""
+    """The API would be reachable from other machines, and it asks for no keys."""
 
     def __init__(self, host: str) -> None:
         super().__init__(
             f"{host} can be reached from other machines and the service asks nobody for a key; "
-            "bind 127.0.0.1, or give --insecure if the network is yours alone"
+            "bind 127.0.0.1, or leave out --no-auth (CCD_AUTH=false)"
         )
         self.host = host
 
@@ -43,13 +43,13 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def check_bind(host: str, *, insecure: bool) -> None:
-    """Refuse to bind anything but loopback, unless it was asked for by name.
+def check_bind(host: str, *, auth: bool) -> None:
+    """Without keys bind nothing but loopback.
 
     Raises:
-        UnsafeBind: `host` is not a loopback address and `insecure` is false.
+        UnsafeBind: `host` is not a loopback address and the service asks for no keys.
     """
-    if not insecure and not is_loopback(host):
+    if not auth and not is_loopback(host):
         raise UnsafeBind(host)
 
 

@@ -17,6 +17,7 @@ import redis
 
 from app.children import start_child
 from app.command_line import check_redis
+from app.first_key import give_first_key
 from app.supervisor import Supervisor
 from app.valkey import MAX_SOCKET_PATH, launch_valkey, start_valkey, valkey_url
 from workers.files import DataFolder, write_json
@@ -31,6 +32,8 @@ CHECK_SECONDS = 0.2
 STOP_API_SECONDS, STOP_WORKERS_SECONDS, STOP_VALKEY_SECONDS = 6.0, 31.0, 6.0
 #: A running service's address and process, in its data folder.
 SERVICE_FILE = "service.json"
+#: Addresses that mean all of this machine's, and the one among them that is always there.
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound here
 #: In the runtime folder of a data folder.
 VALKEY_SOCKET = "valkey.sock"
 
@@ -39,20 +42,27 @@ class CannotServe(Exception):
     """The service cannot be started as asked."""
 
 
-def serve(settings: Settings, *, port: int, say: Callable[[str], None]) -> None:
+def serve(
+    settings: Settings, *, port: int, say: Callable[[str], None], first_key: bool = True
+) -> None:
     """Run the whole service until SIGINT, SIGTERM or SIGHUP; a second signal ends it at once.
 
     Args:
         settings: a `redis_url` of None starts an embedded Valkey.
         port: where the API listens, 0 for any free port.
         say: told every change of state in one line.
+        first_key: make a key where there is none, and say it.
 
     Raises:
         FolderLocked: another service holds the data folder.
         CannotServe, NotStarted, ChildKeepsDying, UnsafeRedis: with the reason.
     """
-    with DataFolder(settings.data).lock(), closing(bind(settings.host, port)) as listener:
-        Service(settings, listener, say).run(stop_event())
+    data = DataFolder(settings.data)
+    with data.lock(), closing(bind(settings.host, port)) as listener:
+        service = Service(settings, listener, say)
+        if settings.auth and first_key:
+            give_first_key(data, service.local_url, say)
+        service.run(stop_event())
 
 
 class Service:
@@ -68,7 +78,9 @@ class Service:
         self._logs = settings.data / "logs"
         host, port = listener.getsockname()[:2]
         self._address = (host, port)
-        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self.url = _url(host, port)
+        #: The same for this machine's own programs.
+        self.local_url = _url(EVERYWHERE.get(host, host), port)
 
     def run(self, stop: threading.Event) -> None:
         """Start everything, keep it running until `stop` is set, end it in order."""
@@ -177,14 +189,17 @@ def bind(host: str, port: int) -> sockets.socket:
 
 def is_ready(host: str, port: int) -> bool:
     """Whether the API says that it can do its work."""
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not bound here
-    connection = http.client.HTTPConnection(reachable, port, timeout=1)
+    connection = http.client.HTTPConnection(EVERYWHERE.get(host, host), port, timeout=1)
     with closing(connection):
         try:
             connection.request("GET", "/readyz")
             return connection.getresponse().status == http.HTTPStatus.OK
         except (OSError, http.client.HTTPException):
             return False
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def redis_url_of(settings: Settings) -> str | None:

@@ -263,6 +263,7 @@ def submit_record(
         "request_id": current_request_id(),
         "priority": priority,
         "submitter": submitter,
+        "project": services.caller.project,
         "passes": passes,
     }
     folder = services.data.of(kind, id)

@@ -105,6 +105,7 @@ class Service:
         #: When a part of it was killed last.
         self.disturbed_at = time.monotonic()
         command = [sys.executable, "-m", "app.cli", "serve", "--data", data, "--port", "0"]
+        command.append("--no-auth")
         self.process = start_child(
             [*command, "--allow", scenes], log=self._log, env=os.environ | options
         )

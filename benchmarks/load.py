@@ -106,6 +106,7 @@ def own_api(folder: Path, redis_url: str) -> Iterator[Service]:
     environment = os.environ | {
         "CCD_REDIS_URL": redis_url,
         "CCD_DATA": str(folder / "data"),
+        "CCD_AUTH": "false",
         "CCD_ALLOWED_ROOTS": str(folder / "photos"),
     }
     with (folder / "api.log").open("wb") as log:

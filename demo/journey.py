@@ -75,7 +75,7 @@ def service(data: Path, scenes: Path) -> Iterator[str]:
     """`ccd serve` on a free port while the block runs; gives its address."""
     (data / "service.json").unlink(missing_ok=True)
     command = [sys.executable, "-m", "app.cli", "serve"]
-    options = ["--data", str(data), "--port", "0", "--allow", str(scenes.resolve())]
+    options = ["--data", str(data), "--port", "0", "--no-auth", "--allow", str(scenes.resolve())]
     process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)
     try:
         yield _address(process, data / "service.json")

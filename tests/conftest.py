@@ -1,5 +1,6 @@
 """A real Valkey for the whole run, emptied before each test that asks for it; faults by seed."""
 
+import os
 import secrets
 import shutil
 import tempfile
@@ -33,6 +34,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.fault_seed is None:
         new = secrets.randbelow(10**6)
         config.option.fault_seed = new if config.option.long else USUAL_SEED
+    # Keys are the point of few tests: those ask for them. The user's own stay untouched.
+    os.environ["CCD_AUTH"] = "false"
+    os.environ["CCD_CREDENTIALS"] = str(Path(tempfile.gettempdir()) / "ccd-no-credentials.json")
 
 
 def pytest_report_header(config: pytest.Config) -> str:

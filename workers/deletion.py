@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 
 from workers.cams import sweep as sweep_folders
@@ -199,10 +200,11 @@ def _shared(outputs: Collection[str], store: Store) -> set[str]:
 
 
 def _records(store: Store) -> Iterator[Record]:
-    for kind in KINDS:
+    """Of every project: folders with results are shared by all."""
+    for kind, project in product(KINDS, store.projects()):
         cursor = None
         while True:
-            page, cursor = store.list(kind, limit=MAX_PAGE, cursor=cursor)
+            page, cursor = store.list(kind, project=project, limit=MAX_PAGE, cursor=cursor)
             yield from page
             if cursor is None:
                 break

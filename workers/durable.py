@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,9 @@ def _has_digest(path: Path, entry: dict[str, Any]) -> bool:
         return bool(hashlib.file_digest(file, "sha256").hexdigest() == entry["sha256"])
 
 
-def write_durably(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
+def write_durably(path: Path, content: bytes, *, mode: int = 0o666) -> None:
+    """A new file has `mode`, less what the process's mask takes away."""
+    with open(path, "wb", opener=partial(os.open, mode=mode)) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

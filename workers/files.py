@@ -97,6 +97,8 @@ class DataFolder:
         self.staging_root = self.root / "staging"
         #: What is to go, or went lately; see `workers/deletion.py`.
         self.deletions = self.root / "deletions"
+        self.keys = self.root / "keys"
+        self.audit = self.root / "audit"
         self._verified: set[tuple[Path, int]] = set()
 
     def create(self) -> None:
@@ -104,6 +106,8 @@ class DataFolder:
         others = (self.phases, self.weights, self.staging_root, self.deletions)
         for folder in (*map(self.records, Kind), *others):
             folder.mkdir(parents=True, exist_ok=True)
+        for folder in (self.keys, self.audit):
+            folder.mkdir(mode=0o700, exist_ok=True)
 
     def records(self, kind: Kind) -> Path:
         """Where the folders of all records of a kind lie."""
@@ -307,8 +311,10 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def write_json(path: Path, content: object) -> None:
+def write_json(path: Path, content: object, *, mode: int = 0o666) -> None:
     """Write `content` as JSON: readers see the old file or the new one, never a part.
+
+    `mode` as in `write_durably`.
 
     Raises:
         DiskFull: the old file stays.
@@ -318,7 +324,7 @@ def write_json(path: Path, content: object) -> None:
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     with disk_guard(path.parent):
         try:
-            write_durably(partial, text.encode("ascii"))
+            write_durably(partial, text.encode("ascii"), mode=mode)
             fault("json.before_replace", path.name, files=partial)
             partial.replace(path)
         finally:

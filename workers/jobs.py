@@ -50,6 +50,8 @@ class Kind(StrEnum):
 
 #: Whose work is that nobody has put a name to.
 NOBODY = "default"
+#: What belongs to no other project: all there was before projects, all of a service without keys.
+DEFAULT_PROJECT = "default"
 
 
 class Priority(IntEnum):
@@ -166,6 +168,8 @@ class Record:
     request_id: str | None = None
     #: Whose share of the workers it takes.
     submitter: str = NOBODY
+    #: Whose it is: to others it is not there.
+    project: str = DEFAULT_PROJECT
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ import structlog
 from workers.durable import make_folder
 from workers.files import DataFolder, read_json, write_json
 from workers.jobs import (
+    DEFAULT_PROJECT,
     NOBODY,
     JobError,
     Kind,
@@ -72,6 +73,7 @@ class Kept:
     phases: tuple[Phase, ...]
     priority: int
     submitter: str
+    project: str
     passes: int
     waits_for: str | None
     request_id: str | None
@@ -93,6 +95,7 @@ def write_request(
     request_id: str | None,
     priority: int = Priority.NORMAL,
     submitter: str = NOBODY,
+    project: str = DEFAULT_PROJECT,
     passes: int = 0,
     mark: Mark | None = None,
 ) -> None:
@@ -105,6 +108,7 @@ def write_request(
         "phases": json.loads(write_phases(phases)),
         "priority": priority,
         "submitter": submitter,
+        "project": project,
         "passes": passes,
         "waits_for": waits_for,
         "request_id": request_id,
@@ -231,6 +235,7 @@ def read_kept(own: Path) -> Kept:
             phases=read_phases(json.dumps(asked["phases"])),
             priority=asked["priority"],
             submitter=asked.get("submitter", NOBODY),
+            project=asked.get("project", DEFAULT_PROJECT),
             passes=asked.get("passes", 0),
             waits_for=asked["waits_for"],
             request_id=asked["request_id"],

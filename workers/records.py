@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workers.jobs import (
+    DEFAULT_PROJECT,
     NOBODY,
     JobError,
     Kind,
@@ -46,6 +47,7 @@ def read_record(fields: Fields) -> Record:
         version=int(fields["version"]),
         request_id=fields.get("request_id"),
         submitter=fields.get("submitter", NOBODY),
+        project=fields.get("project", DEFAULT_PROJECT),
     )
 
 

@@ -112,6 +112,8 @@ class Settings(BaseSettings):
     #: Share of unusable files in [0, 1] above which a dataset fails.
     max_bad_fraction: float = Field(default=0.2, ge=0, le=1)
 
+    #: Whether every call needs a key. Without keys everybody may do everything.
+    auth: bool = True
     #: Address that the API binds.
     host: str = "127.0.0.1"
     #: Port that the API binds.

@@ -15,6 +15,7 @@ from workers.cursors import read_cursor, write_cursor
 from workers.events import Line, RawEntries, happenings, lines_key, read_lines
 from workers.eviction import connect_safely
 from workers.jobs import (
+    DEFAULT_PROJECT,
     NOBODY,
     Claim,
     JobError,
@@ -179,6 +180,7 @@ class Store:
         phases: Sequence[Phase],
         priority: int = Priority.NORMAL,
         submitter: str = NOBODY,
+        project: str = DEFAULT_PROJECT,
         passes: int = 0,
         waits_for: str | None = None,
         keep_seconds: float | None = None,
@@ -198,7 +200,7 @@ class Store:
         fields = self._run(
             "create",
             *(id, kind, json.dumps(request), write_phases(phases)),
-            _asked(priority, submitter, passes, request_id),
+            _asked(priority, submitter, project, passes, request_id),
             *(waits_for or "", "" if keep_seconds is None else round(keep_seconds * 1000)),
         )
         if fields is None:
@@ -214,7 +216,7 @@ class Store:
         answer = self._run(
             "restore",
             *(kept.id, kept.kind, json.dumps(kept.request), write_phases(kept.phases)),
-            _asked(kept.priority, kept.submitter, kept.passes, kept.request_id),
+            _asked(kept.priority, kept.submitter, kept.project, kept.passes, kept.request_id),
             *(kept.waits_for or "", kept.created_ms),
             "" if kept.ending is None else write_ending(kept.ending),
             "" if kept.mark is None else json.dumps(vars(kept.mark)),
@@ -230,22 +232,35 @@ class Store:
         return read_record(fields)
 
     def list(
-        self, kind: Kind, *, limit: int = 100, cursor: str | None = None
+        self,
+        kind: Kind,
+        *,
+        project: str = DEFAULT_PROJECT,
+        limit: int = 100,
+        cursor: str | None = None,
     ) -> tuple[Records, str | None]:
-        """A page of 1 to 1000, newest first, and the cursor of the next one, None at the end."""
+        """A page of 1 to 1000 of a project's, newest first, and the cursor of the next one.
+
+        None at the end.
+        """
         top = f"({read_cursor(cursor)}" if cursor else "+"
         limit = min(limit, MAX_PAGE)
         members = cast(
             "Sequence[str]",
-            self.redis.zrevrangebylex(f"ccd:records:{kind}", top, "-", start=0, num=limit + 1),
+            self.redis.zrevrangebylex(_index(kind, project), top, "-", start=0, num=limit + 1),
         )
         page = members[:limit]
         next_cursor = write_cursor(page[-1]) if len(members) > limit else None
         return self._get_all(member.partition(":")[2] for member in page), next_cursor
 
-    def count(self, kind: Kind) -> int:
+    def count(self, kind: Kind, *, project: str = DEFAULT_PROJECT) -> int:
         """How many records of a kind are listed."""
-        return self.redis.zcard(f"ccd:records:{kind}")
+        return self.redis.zcard(_index(kind, project))
+
+    def projects(self) -> Sequence[str]:
+        """All that ever had a record."""
+        found = cast("set[str]", self.redis.smembers("ccd:projects"))
+        return sorted({DEFAULT_PROJECT, *found})
 
     def outputs(self, id: str) -> dict[tuple[str, int], str]:
         """(phase, unit) -> name of the folder with its output, for every unit that is done."""
@@ -464,15 +479,21 @@ class Store:
         return [read_record(fields) for fields in pipeline.execute() if fields]
 
 
-def _asked(priority: int, submitter: str, passes: int, request_id: str | None) -> str:
+def _asked(priority: int, submitter: str, project: str, passes: int, request_id: str | None) -> str:
     return json.dumps(
         {
             "priority": priority,
             "submitter": submitter,
+            "project": project,
             "passes": passes,
             "request_id": request_id or "",
         }
     )
+
+
+def _index(kind: Kind, project: str) -> str:
+    """As `index_key` in workers/scripts/prelude.lua."""
+    return f"ccd:records:{kind}" + ("" if project == DEFAULT_PROJECT else f":{project}")
 
 
 def _pairs(flat: Sequence[str]) -> dict[str, str]:

@@ -17,7 +17,6 @@ from app.openapi import created, json_or_files, problems
 from app.replies import (
     dataset_reply,
     json_reply,
-    page_of,
     polled_reply,
     read_position,
     write_position,
@@ -27,7 +26,7 @@ from app.submit import submit_folder, submit_upload
 from app.uploads import Upload
 from app.waiting import Applied, waits_for
 from workers.files import MANIFEST, manifest_count, manifest_rows
-from workers.jobs import NOBODY, Kind, Record, Status
+from workers.jobs import Kind, Record, Status
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
@@ -51,7 +50,7 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
     ),
     openapi_extra=json_or_files(DatasetCreate, files_field="files"),
 )
-async def create_dataset(creation: CreationDep, submitter: Submitter = NOBODY) -> Response:
+async def create_dataset(creation: CreationDep, submitter: Submitter) -> Response:
     """Every file is decoded once by a worker; `status` tells when the dataset is ready."""
 
     def from_upload(services: Services, upload: Upload, folder: Path) -> Record:
@@ -80,9 +79,7 @@ def list_datasets(
     services: ServicesDep, limit: Limit = DEFAULT_PAGE, cursor: Cursor = None
 ) -> Response:
     """Without those that a prediction registered for itself."""
-    records, next_cursor = page_of(
-        services.store, Kind.DATASET, limit=limit, cursor=cursor, keep=_is_listed
-    )
+    records, next_cursor = services.page(Kind.DATASET, limit=limit, cursor=cursor, keep=_is_listed)
     data = [dataset_reply(record) for record in records]
     return json_reply({"data": data, "next_cursor": next_cursor})
 

@@ -21,10 +21,10 @@ from app.evaluations import (
     succeeded_job,
 )
 from app.openapi import BINARY, created, json_or_form, problems
-from app.replies import json_reply, page_of, polled_reply
+from app.replies import json_reply, polled_reply
 from app.uploads import Upload
 from app.waiting import Applied, waits_for
-from workers.jobs import NOBODY, Kind, Record
+from workers.jobs import Kind, Record
 from workers.truth.truth import Format
 
 router = APIRouter(tags=["evaluations"])
@@ -62,9 +62,7 @@ FORM = {
     ),
     openapi_extra=json_or_form(EvaluationCreate, FORM),
 )
-async def create_evaluation(
-    job_id: str, creation: CreationDep, submitter: Submitter = NOBODY
-) -> Response:
+async def create_evaluation(job_id: str, creation: CreationDep, submitter: Submitter) -> Response:
     """A truth as an uploaded file, or a file or folder of the server.
 
     What is wrong inside the truth shows when it is read: the evaluation then fails, with the line.
@@ -97,8 +95,7 @@ def list_evaluations(
 ) -> Response:
     """With their mAP; all figures are in each one."""
     services.record(job_id, "job")
-    records, next_cursor = page_of(
-        services.store,
+    records, next_cursor = services.page(
         Kind.EVALUATION,
         limit=limit,
         cursor=cursor,

@@ -13,9 +13,9 @@ from app.downloads import OCTETS, send_file
 from app.export_schemas import ExportCreate, ExportPage, ExportRead
 from app.exports import export_file, export_reply, submit_export
 from app.openapi import created, problems
-from app.replies import json_reply, page_of, polled_reply
+from app.replies import json_reply, polled_reply
 from app.waiting import Applied, waits_for
-from workers.jobs import NOBODY, Kind
+from workers.jobs import Kind
 
 router = APIRouter(tags=["exports"])
 
@@ -39,7 +39,7 @@ router = APIRouter(tags=["exports"])
     ),
 )
 async def create_export(
-    job_id: str, body: ExportCreate, creation: CreationDep, submitter: Submitter = NOBODY
+    job_id: str, body: ExportCreate, creation: CreationDep, submitter: Submitter
 ) -> Response:
     """Any stage that is done, also of a job that goes on. `losses` says what the file lacks.
 
@@ -66,8 +66,7 @@ def list_exports(
     cursor: Cursor = None,
 ) -> Response:
     """Of all jobs, or of one."""
-    records, next_cursor = page_of(
-        services.store,
+    records, next_cursor = services.page(
         Kind.EXPORT,
         limit=limit,
         cursor=cursor,

@@ -5,6 +5,7 @@ import os
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 
+from app.auth import ADMIN_ONLY
 from app.deps import ServicesDep
 from app.errors import Problem
 from app.exposition import MEDIA_TYPE
@@ -47,6 +48,7 @@ def get_readiness(services: ServicesDep) -> Response:
     operation_id="get_metrics",
     summary="Figures for Prometheus",
     response_class=PlainTextResponse,
+    dependencies=[ADMIN_ONLY],
     responses=problems(),
 )
 def get_metrics(services: ServicesDep) -> Response:

@@ -16,14 +16,13 @@ from app.replies import (
     job_replies,
     job_reply,
     json_reply,
-    page_of,
     polled_reply,
     retry_after,
 )
 from app.schemas import Job, JobCreate, JobPage
 from app.submit import submit_job, submit_retry
 from app.waiting import Applied, waits_for
-from workers.jobs import NOBODY, Kind, Record, Status
+from workers.jobs import Kind, Record, Status
 from workers.outcomes import try_write_end
 from workers.store import IllegalMove
 
@@ -47,9 +46,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
         "disk_full",
     ),
 )
-async def create_job(
-    body: JobCreate, creation: CreationDep, submitter: Submitter = NOBODY
-) -> Response:
+async def create_job(body: JobCreate, creation: CreationDep, submitter: Submitter) -> Response:
     """With `source` one call registers the folder and starts the job."""
     return await creation.of_json(
         lambda services: submit_job(services, body, submitter=submitter),
@@ -68,7 +65,7 @@ def list_jobs(
     services: ServicesDep, limit: Limit = DEFAULT_PAGE, cursor: Cursor = None
 ) -> Response:
     """Finished ones too."""
-    records, next_cursor = page_of(services.store, Kind.JOB, limit=limit, cursor=cursor)
+    records, next_cursor = services.page(Kind.JOB, limit=limit, cursor=cursor)
     data = job_replies(records, services.store)
     return json_reply({"data": data, "next_cursor": next_cursor})
 
@@ -136,7 +133,7 @@ def cancel_job(job_id: str, services: ServicesDep) -> Response:
         "disk_full",
     ),
 )
-async def retry_job(job_id: str, creation: CreationDep, submitter: Submitter = NOBODY) -> Response:
+async def retry_job(job_id: str, creation: CreationDep, submitter: Submitter) -> Response:
     """A new job of the same request, `retry_of` the old one; what that one finished is reused."""
     job = await run_sync(creation.services.record, job_id, "job")
     return await creation.of_json(

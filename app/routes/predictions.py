@@ -32,7 +32,7 @@ from app.schemas import Prediction, PredictionCreate
 from app.submit import student_job, submit_prediction, submit_upload
 from app.uploads import Upload
 from app.waiting import Applied, waits_for
-from workers.jobs import NOBODY, Record, Status
+from workers.jobs import Record, Status
 from workers.label_tables import Labels
 
 router = APIRouter(tags=["predictions"])
@@ -61,7 +61,7 @@ router = APIRouter(tags=["predictions"])
     openapi_extra=json_or_files(PredictionCreate, files_field="images"),
 )
 async def create_prediction(
-    student_id: str, creation: CreationDep, submitter: Submitter = NOBODY
+    student_id: str, creation: CreationDep, submitter: Submitter
 ) -> Response:
     """Images as files, a folder of the server, or a dataset.
 

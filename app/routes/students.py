@@ -9,7 +9,7 @@ from app.downloads import OCTETS, send_file
 from app.errors import Problem
 from app.labels import columns_of
 from app.openapi import problems
-from app.replies import json_reply, object_reply, page_of
+from app.replies import json_reply, object_reply
 from app.schemas import Student, StudentPage
 from app.student_files import student_weights
 from app.submit import student_job
@@ -31,8 +31,7 @@ def list_students(
     services: ServicesDep, limit: Limit = DEFAULT_PAGE, cursor: Cursor = None
 ) -> Response:
     """One per job that succeeded."""
-    records, next_cursor = page_of(
-        services.store,
+    records, next_cursor = services.page(
         Kind.JOB,
         limit=limit,
         cursor=cursor,

@@ -4,13 +4,14 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from app.auth import ADMIN_ONLY
 from app.deps import ServicesDep
 from app.openapi import problems
 from app.replies import json_reply
 from app.worker_schemas import WorkerPage
 from workers.registry import Registry, WorkerEntry
 
-router = APIRouter(prefix="/v1/workers", tags=["workers"])
+router = APIRouter(prefix="/v1/workers", tags=["workers"], dependencies=[ADMIN_ONLY])
 
 
 @router.get(

@@ -1,7 +1,7 @@
 """The API as a real server on a port of its own, and a hand that does the workers' part."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from app.callers import Scope
+from app.keys import KeyStore
 from models.headers import HEADER, onnx_metadata
 from tests.cards import card_of
 from tests.serving import RunningServer, wait_until
@@ -258,6 +260,39 @@ def running_server() -> type[RunningServer]:
 def api_server(api_settings: Settings) -> Iterator[RunningServer]:
     with RunningServer(api_settings) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def keyed_server(
+    api_settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[RunningServer, Settings]]:
+    """A service that asks for keys, on a data folder of its own."""
+    own = {"data": tmp_path_factory.mktemp("keyed"), "auth": True}
+    settings = Settings(**{**api_settings.model_dump(), **own})
+    with RunningServer(settings) as server:
+        yield server, settings
+
+
+@pytest.fixture
+def caller(
+    keyed_server: tuple[RunningServer, Settings], store: Store
+) -> Iterator[Callable[..., Api]]:
+    """To be a client with a new key, `caller(Scope.READ, project="streets")`, or with none."""
+    (server, settings), clients = keyed_server, []
+    root = settings.allowed_roots[0] / "photos"
+
+    def caller(*scopes: Scope, project: str = "ours") -> Api:
+        client = Api(server.url, settings, store, root)
+        clients.append(client)
+        if scopes:
+            _, token = KeyStore(client.folder).create("test", scopes, project=project)
+            client.headers["Authorization"] = f"Bearer {token}"
+        return client
+
+    yield caller
+    for client in clients:
+        client.close()
+    wait_until(lambda: not server.server.server_state.tasks)
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ def test_without_redis_the_answer_is_503_within_3_seconds(lonely_api, tmp_path):
 
 
 def test_a_full_disk_is_507_and_leaves_nothing(api, monkeypatch):
-    def full(*_):
+    def full(*_, **_more):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("workers.files.write_durably", full)

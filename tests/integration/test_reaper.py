@@ -156,7 +156,7 @@ def test_a_lost_unit_is_done_by_another_worker(store, reaper, clock, heard, redi
 def test_a_full_disk_keeps_the_reaper_from_nothing(
     redis_client, clock, heard, tmp_path, monkeypatch
 ):
-    def full(*_):
+    def full(*_, **_more):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     store = Store(redis_client, max_attempts=1)

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from tests.store_calls import BROKEN, CHECK, claim, lose, submit
-from workers.jobs import Kind, Lane, Phase, Priority, new_id
+from workers.jobs import DEFAULT_PROJECT, Kind, Lane, Phase, Priority, new_id
 from workers.outcomes import Kept
 from workers.store import Store
 
@@ -184,6 +184,7 @@ def restore(store, id, *, created_ms, priority=Priority.NORMAL, submitter="ann")
         phases=tuple(CHECK),
         priority=priority,
         submitter=submitter,
+        project=DEFAULT_PROJECT,
         passes=0,
         waits_for=None,
         request_id=None,

@@ -107,7 +107,7 @@ end
 -- Takes a record off the lists; one that is on none stays so.
 local function unlist(id)
   local member = string.format('%013.0f:%s', number(id, 'created_ms'), id)
-  redis.call('ZREM', index_key(read(id, 'kind')), member)
+  redis.call('ZREM', index_key(read(id, 'kind'), project_of(id)), member)
 end
 
 local function note_end(id, to, err)
@@ -210,8 +210,10 @@ local function admit(id, kind, request, phases, created_ms, asked)
   local score = string.format('%.0f', created_ms - asked.priority * SETTINGS.ageing_ms)
   write(id, 'id', id, 'kind', kind, 'status', 'queued', 'request', request, 'phases', phases,
     'method', SETTINGS.method, 'priority', asked.priority, 'submitter', asked.submitter,
-    'passes', asked.passes, 'lane', lane, 'score', score, 'created_ms', created_ms)
-  redis.call('ZADD', index_key(kind), 0, string.format('%013.0f:%s', created_ms, id))
+    'project', asked.project, 'passes', asked.passes, 'lane', lane, 'score', score,
+    'created_ms', created_ms)
+  redis.call('SADD', PROJECTS, asked.project)
+  redis.call('ZADD', index_key(kind, asked.project), 0, string.format('%013.0f:%s', created_ms, id))
   if asked.request_id ~= '' then write(id, 'request_id', asked.request_id) end
   touch(id)
 end

@@ -1,6 +1,6 @@
 -- ARGV: id kind request phases asked waits_for keep_ms. `asked` is JSON {priority, submitter,
--- passes, request_id}. The record's fields, or false where the record to wait for is missing. An
--- id that exists is a call sent twice: nothing happens.
+-- project, passes, request_id}. The record's fields, or false where the record to wait for is
+-- missing. An id that exists is a call sent twice: nothing happens.
 local id, kind, request, phases, asked, waits_for, keep_ms = unpack(ARGV, 2, 8)
 local needed = waits_for ~= '' and read(waits_for, 'status')
 if redis.call('EXISTS', record_key(id)) == 1 then return redis.call('HGETALL', record_key(id)) end

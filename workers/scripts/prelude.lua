@@ -13,6 +13,7 @@ local LEASES = 'ccd:leases' -- unit -> end of its lease
 local NONCES = 'ccd:nonces' -- nonce in force -> unit
 local STATS = 'ccd:stats' -- name|label|label -> a sum that only grows, see workers/stats.py
 local UNKEPT = 'ccd:unkept' -- records whose end is still to be written to disk
+local PROJECTS = 'ccd:projects' -- those that ever had a record
 local RINGS = {} -- lane -> doorbells wanted, filled where units open
 
 local function record_key(id) return 'ccd:record:' .. id end
@@ -21,13 +22,18 @@ local function outputs_key(id) return 'ccd:outputs:' .. id end
 local function open_key(id) return 'ccd:open:' .. id end -- its units in the queue or delayed
 local function running_key(id) return 'ccd:running:' .. id end -- its claimed units
 local function users_key(id) return 'ccd:users:' .. id end -- unfinished records that need it
-local function index_key(kind) return 'ccd:records:' .. kind end -- those that lists show
+-- Those that the lists of a project show. The one that everything belongs to that was made before
+-- there were projects keeps the name that the list had then.
+local function index_key(kind, project)
+  return 'ccd:records:' .. kind .. (project == 'default' and '' or ':' .. project)
+end
 local function waiting_key(lane) return 'ccd:waiting:' .. lane end -- queued unit -> since when
 local function delayed_key(lane) return 'ccd:delayed:' .. lane end
 local function held_key(lane) return 'ccd:held:' .. lane end -- units in hand
 local function once_key(name) return 'ccd:once:' .. name end -- the key of a request
 
 local function read(id, field) return redis.call('HGET', record_key(id), field) end
+local function project_of(id) return read(id, 'project') or 'default' end
 local function number(id, field) return tonumber(read(id, field) or 0) end
 local function write(id, ...) redis.call('HSET', record_key(id), ...) end
 local function add(id, field, amount) redis.call('HINCRBY', record_key(id), field, amount) end

@@ -18,7 +18,7 @@ def service_url(url: str | None = None) -> str:
 
 def service_key(url: str, key: str | None = None) -> str | None:
     """The key given, else CCD_API_KEY, else what the credentials file has for `url`."""
-    return key or os.environ.get("CCD_API_KEY") or _stored_keys().get(url.rstrip("/"))
+    return key or os.environ.get("CCD_API_KEY") or stored_keys().get(address_of(url))
 
 
 def check_url(url: str) -> None:
@@ -56,11 +56,22 @@ def credentials_file() -> Path:
     return Path("~/.config/ccd/credentials.json").expanduser()
 
 
-def _stored_keys() -> dict[str, str]:
+def address_of(url: str) -> str:
+    """An address as the file has it: no slash at its end, `localhost` by its number."""
+    parts = urlsplit(url.rstrip("/"))
+    if parts.hostname != "localhost":
+        return url.rstrip("/")
+    port = f":{parts.port}" if parts.port else ""
+    return parts._replace(netloc=f"127.0.0.1{port}").geturl()
+
+
+def stored_keys() -> dict[str, str]:
+    """What the file has; nothing where it cannot be read."""
     try:
         stored = json.loads(credentials_file().read_bytes())
     except (OSError, ValueError, RuntimeError):  # none, no JSON, or no home folder
         return {}
     if not isinstance(stored, dict):
         return {}
-    return {str(url).rstrip("/"): str(key) for url, key in stored.items()}
+    texts = {url: key for url, key in stored.items() if isinstance(key, str)}
+    return {url.rstrip("/"): key for url, key in texts.items()}

@@ -26,6 +26,7 @@ def test_nothing_set_means_the_documented_defaults(tmp_path, monkeypatch):
     assert settings.backoff_seconds == (30, 300)
     assert settings.allowed_roots == []
     assert settings.host == "127.0.0.1"
+    assert settings.auth
 
 
 def test_variables_override_defaults(monkeypatch, tmp_path):

@@ -1,0 +1,159 @@
+"""Every request is asked for its key before anything of it is read."""
+
+import asyncio
+import time
+from contextlib import suppress
+
+import structlog
+from anyio.to_thread import run_sync
+from fastapi import Depends, Request
+from redis import Redis, RedisError
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as ASGIScope
+
+from app.callers import ANYBODY, Caller, Scope
+from app.errors import Problem, problem_response
+from app.keys import TOKEN, Key, KeyStore, now_ms
+
+log = structlog.get_logger()
+
+#: Answered without a key: whether the service lives, and how to talk to it.
+OPEN = frozenset({"/livez", "/readyz", "/openapi.json", "/problems"})
+OPEN_BELOW = ("/problems/",)
+#: Who asks there: nobody, who sees no record.
+STRANGER = Caller("", frozenset())
+READING = frozenset({"GET", "HEAD"})
+#: Sorted set in Redis of the moments at which keys were used last, in milliseconds since 1970.
+USED = "ccd:keys:used"
+#: The last use of a key is written down at most this often, in seconds.
+USE_SECONDS = 60.0
+
+
+class Authenticate:
+    """Gives each request its caller, or refuses it. Outside of all that reads a body.
+
+    Args:
+        app: what answers.
+        keys: None where the service asks for none.
+    """
+
+    def __init__(self, app: ASGIApp, keys: KeyStore | None) -> None:
+        self._app, self._keys = app, keys
+        self._noted: dict[str, float] = {}
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            caller = await self._caller(scope)
+            if not is_open(scope["path"]):
+                check_scope(caller, _wanted(scope["method"]))
+        except Problem as problem:
+            answer = problem_response(problem, scope["state"]["request_id"])
+            await answer(scope, receive, send)
+            return
+        scope["state"]["caller"] = caller
+        with structlog.contextvars.bound_contextvars(key=caller.key_id):
+            await self._app(scope, receive, send)
+
+    async def _caller(self, scope: ASGIScope) -> Caller:
+        if self._keys is None:
+            return ANYBODY
+        if is_open(scope["path"]):
+            return STRANGER
+        key = await _opened(self._keys, _token(Headers(scope=scope)))
+        self._note_use(key.id, scope["app"])
+        return key.caller
+
+    def _note_use(self, id: str, app: object) -> None:
+        """In Redis, now and then; nobody waits for it."""
+        now = time.monotonic()
+        if now - self._noted.get(id, -USE_SECONDS) < USE_SECONDS:
+            return
+        self._noted[id] = now
+        redis = app.state.services.store.redis  # type: ignore[attr-defined]
+        asyncio.get_running_loop().run_in_executor(None, _write_use, redis, id)
+
+
+def is_open(path: str) -> bool:
+    """Whether a path is answered without a key."""
+    return path in OPEN or path.startswith(OPEN_BELOW)
+
+
+def check_scope(caller: Caller, wanted: Scope) -> None:
+    """Refuse a caller whose key may not do that.
+
+    Raises:
+        Problem: `scope_missing`.
+    """
+    if not caller.may(wanted):
+        has = ", ".join(caller.scopes) or "none"
+        raise Problem(
+            "scope_missing",
+            f"this needs a key with the scope {wanted}; the key {caller.key_id} has {has}",
+            headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{wanted}"'},
+        )
+
+
+async def _check_admin(request: Request) -> None:
+    check_scope(request.state.caller, Scope.ADMIN)
+
+
+#: What the routes are marked with that are about the service and not about a project.
+ADMIN_ONLY = Depends(_check_admin)
+
+
+def last_uses(redis: Redis, keys: list[Key]) -> dict[str, int]:
+    """Key -> when it was used last, to the minute; without those that nobody knows it of."""
+    if not keys:
+        return {}
+    with suppress(RedisError):
+        found = redis.zmscore(USED, [key.id for key in keys])
+        return {key.id: int(at) for key, at in zip(keys, found, strict=True) if at is not None}
+    return {}
+
+
+def _wanted(method: str) -> Scope:
+    return Scope.READ if method in READING else Scope.WRITE
+
+
+def _token(headers: Headers) -> str:
+    """What the header has behind `Bearer`."""
+    given = headers.getlist("authorization")
+    if not given:
+        raise unauthorized("send a key: the header `Authorization: Bearer ID.SECRET`")
+    scheme, _, token = given[0].partition(" ")
+    if len(given) > 1 or scheme.lower() != "bearer":
+        raise unauthorized("the header Authorization must be `Bearer ID.SECRET`, and stand once")
+    return token.strip()
+
+
+async def _opened(keys: KeyStore, token: str) -> Key:
+    """The key that `token` opens."""
+    parts = TOKEN.fullmatch(token)
+    if parts is None:
+        raise unauthorized("the header Authorization has no key: ID.SECRET, `key_...` in front")
+    key = keys.remembered(parts[1])
+    if key is None:
+        try:
+            key = await run_sync(keys.look, parts[1])
+        except OSError as error:
+            log.warning("keys.unread", error=str(error))
+            raise Problem("service_not_ready", "the keys cannot be read from the disk") from error
+    if key is None or not key.opens(parts[2], now_ms()):
+        raise unauthorized("no key that is in force opens with this secret", error="invalid_token")
+    return key
+
+
+def unauthorized(detail: str, *, error: str | None = None) -> Problem:
+    """The problem of a request without a key that holds."""
+    told = f', error="{error}"' if error else ""
+    headers = {"WWW-Authenticate": f'Bearer realm="ccd"{told}'}
+    return Problem("unauthorized", detail, headers=headers)
+
+
+def _write_use(redis: Redis, id: str) -> None:
+    with suppress(RedisError):
+        redis.zadd(USED, {id: now_ms()}, gt=True)
