@@ -1,8 +1,9 @@
 """What the commands on a running service share: its address and key, and how they end."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -41,6 +42,16 @@ def connected(url: str | None, key: str | None) -> Iterator["Client"]:
         fail(message, code=code)
     except KeyboardInterrupt:
         fail("interrupted", code=Exit.INTERRUPTED)
+
+
+def sendable(files: Sequence[Path], *, hint: str = "") -> Path | Sequence[Path]:
+    """A folder, a zip file or images of this machine, as the client sends them."""
+    for path in files:
+        if not path.exists():
+            raise typer.BadParameter(f"{path} is not there{hint}")
+        if len(files) > 1 and path.is_dir():
+            raise typer.BadParameter(f"one folder is sent, or several images; {path} is a folder")
+    return files[0] if len(files) == 1 else files
 
 
 def sure(question: str, *, yes: bool) -> None:

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.command_line import JsonOption
-from app.commands.connection import KeyOption, LimitOption, UrlOption, YesOption, connected, sure
+from app.commands.connection import (
+    KeyOption,
+    LimitOption,
+    UrlOption,
+    YesOption,
+    connected,
+    sendable,
+    sure,
+)
 from app.commands.printing import print_fields, print_json, print_table, say
 from app.exit_codes import MEANINGS
 
@@ -20,14 +28,14 @@ IdArgument = Annotated[str, typer.Argument(metavar="DATASET", help="Its id: ds_.
 
 @commands.command(epilog=MEANINGS)
 def create(
-    folder: Annotated[Path, typer.Argument(help="A folder, or a zip file that is sent.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FOLDER...", help="A folder, a zip file, or images.")
+    ],
     *,
     name: Annotated[str | None, typer.Option(help="What it is called.")] = None,
     on_server: Annotated[
         bool,
-        typer.Option(
-            "--on-server", help="FOLDER is a path of the service's machine; send nothing."
-        ),
+        typer.Option("--on-server", help="Folders of the service's machine; send nothing."),
     ] = False,
     max_bad_fraction: Annotated[
         float | None, typer.Option(help="Share of unusable files above which it fails.")
@@ -41,9 +49,9 @@ def create(
     with connected(url, key) as client:
         options: dict[str, Any] = {"name": name, "max_bad_fraction": max_bad_fraction}
         if on_server:
-            dataset = client.datasets.create(folder, **options)
+            dataset = client.datasets.create(files[0] if len(files) == 1 else files, **options)
         else:
-            dataset = _uploaded(client, folder, options)
+            dataset = _uploaded(client, files, options)
         if wait:
             dataset.wait().check()
         print_json(dataset) if as_json else print(dataset.id)
@@ -138,15 +146,14 @@ def delete(
         print_json(receipt) if as_json else print_fields(receipt.model_dump())
 
 
-def _uploaded(client: "Client", folder: Path, options: dict[str, Any]) -> "Dataset":
+def _uploaded(client: "Client", files: list[Path], options: dict[str, Any]) -> "Dataset":
     from rich.console import Console
 
     from app.run_display import RunDisplay, show_sent
 
-    if not folder.exists():
-        raise typer.BadParameter(f"{folder} is not there; a path of the server needs --on-server")
+    sent = sendable(files, hint="; a path of the server needs --on-server")
     with RunDisplay(Console(stderr=True)) as display:
-        return client.datasets.upload(folder, **options, on_progress=show_sent(display))
+        return client.datasets.upload(sent, **options, on_progress=show_sent(display))
 
 
 def _row(dataset: "Dataset") -> dict[str, Any]:

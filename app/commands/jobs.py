@@ -12,7 +12,7 @@ from app.exit_codes import MEANINGS
 
 if TYPE_CHECKING:
     from ccd_client import Client, Job
-    from ccd_client.models import LogLine
+    from ccd_client.models import JobEstimate, LogLine
 
 commands = typer.Typer(help="Runs of the method over a dataset.", no_args_is_help=True)
 
@@ -73,7 +73,7 @@ def estimate(
     """Tell what a job would take; nothing is created."""
     with connected(url, key) as client:
         found = client.jobs.estimate(**_wanted(classes, dataset, folder, preset, config))
-        print_json(found) if as_json else print_fields(found.model_dump())
+        print_json(found) if as_json else print_fields(_estimated(found))
 
 
 @commands.command("list", epilog=MEANINGS)
@@ -227,6 +227,21 @@ def _wanted(
         "folder": folder,
         "preset": preset,
         "config": parse_config(config or ()) or None,
+    }
+
+
+def _estimated(found: "JobEstimate") -> dict[str, Any]:
+    from app.run_display import clock, short_bytes
+
+    for warning in found.warnings:
+        say(f"warning: {shown(warning)}")
+    seconds = {name: value for name, value in (found.seconds or {}).items() if value is not None}
+    return {
+        "images": found.images,
+        "teacher passes": found.teacher_passes,
+        **{f"time, {name}": clock(value) for name, value in seconds.items()},
+        "disk": None if found.disk_bytes is None else short_bytes(found.disk_bytes),
+        "basis": found.basis,
     }
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.command_line import JsonOption
-from app.commands.connection import KeyOption, UrlOption, connected
+from app.commands.connection import KeyOption, UrlOption, connected, sendable
 from app.commands.labels import FormatOption, LabelFormat, OutOption, RowsOption, print_labels
 from app.commands.printing import print_fields, print_json, say
 from app.exit_codes import MEANINGS
@@ -38,10 +38,7 @@ def create(
     """Ask a student about images, and print the prediction's id."""
     if bool(files) == (dataset is not None):
         raise typer.BadParameter("give either FILES or --dataset")
-    missing = [str(path) for path in files or () if not path.exists()]
-    if missing:
-        raise typer.BadParameter(f"{', '.join(missing)} cannot be found")
-    sent = files[0] if files and len(files) == 1 else files or None
+    sent = sendable(files) if files else None
     with connected(url, key) as client:
         found = client.students.get(student).predict(sent, dataset=dataset, name=name)
         if wait:

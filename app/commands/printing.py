@@ -41,7 +41,9 @@ def print_table(rows: Iterable[Row]) -> None:
 
 def print_fields(fields: Row) -> None:
     """One thing, a field a line; those without a value are left out."""
-    named = {name: shown(value) for name, value in fields.items() if value not in (None, [], {})}
+    named = {
+        name: shown(value) for name, value in fields.items() if value not in (None, "", [], {})
+    }
     width = max(map(len, named), default=0)
     for name, value in named.items():
         print(f"{name:<{width}}  {value}")

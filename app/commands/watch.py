@@ -60,11 +60,13 @@ class Watch:
         if self._status == "cancelling":
             self._display.show("cancelling", self._progress.percent)
             return
+        if self._progress.phase is None:
+            return
         measured = [describe_progress(self._progress)]
         if len(self._losses) > 1 and self._phase_of_losses in {None, self._progress.phase}:
             measured.append(f"loss {self._losses[-1]:.3g} {sparkline(self._losses)}")
         shown = "  ".join(filter(None, measured))
-        self._display.show(self._progress.phase or "", self._progress.percent, shown)
+        self._display.show(self._progress.phase, self._progress.percent, shown)
 
 
 def follow(job: Job, client: Client, display: RunDisplay) -> None:

@@ -1,10 +1,14 @@
-"""A server that answers as it is told."""
+"""A server that answers as it is told, and a line to a service that breaks."""
 
 import json
+import random
 import socket
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import BaseRequestHandler, ThreadingTCPServer
+from urllib.parse import urlsplit
 
 from ccd_client import Patience
 
@@ -102,3 +106,41 @@ class Scripted:
         handler.wfile.flush()
         handler.close_connection = True
         handler.connection.shutdown(socket.SHUT_RDWR)
+
+
+class BreakingLine:
+    """Passes connections on to a service, and cuts the answers off after so many bytes."""
+
+    def __init__(self, url: str, *, most: int, seed: int) -> None:
+        chance, target = random.Random(seed), urlsplit(url)
+        address = (target.hostname, target.port)
+        self.cuts = 0
+        line = self
+
+        class Handler(BaseRequestHandler):
+            def handle(self) -> None:
+                left = chance.randint(1, most)
+                with socket.create_connection(address) as service, suppress(OSError):
+                    up = threading.Thread(target=pump, args=(self.request, service), daemon=True)
+                    up.start()
+                    while left > 0 and (piece := service.recv(min(left, 65536))):
+                        self.request.sendall(piece)
+                        left -= len(piece)
+                    line.cuts += left == 0
+                    service.shutdown(socket.SHUT_RDWR)
+
+        self._server = ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def pump(source: socket.socket, target: socket.socket) -> None:
+    """What comes from one side goes to the other, until one of them ends."""
+    with suppress(OSError):
+        while piece := source.recv(65536):
+            target.sendall(piece)

@@ -9,6 +9,7 @@ import zlib
 import pytest
 
 from ccd_client import AsyncClient, Client, Conflict, InvalidRequest, NotFound
+from scripted import QUICK, BreakingLine
 
 WANTED = ["dog", "cat", "bus"]
 SHORT = {"warm_up_epochs": 1, "train_epochs": 1}
@@ -135,6 +136,38 @@ def test_what_cannot_be_is_told_in_the_words_of_the_service(client, dataset, job
     assert "no job with this id" in client.explain(caught.value)
     with pytest.raises(Conflict, match="succeeded already"):
         job.cancel()
+
+
+@pytest.fixture
+def broken(service, request):
+    """A client whose connections break all the time."""
+    line = BreakingLine(service["url"], most=request.param, seed=11)
+    with Client(line.url, service["key"], patience=QUICK) as client:
+        yield client, line
+    line.close()
+
+
+@pytest.mark.parametrize("broken", [9_000], indirect=True)
+def test_a_watcher_whose_connection_breaks_at_random_hears_every_event_once(broken, job):
+    client, line = broken
+    whole = [(event.seq, event.type) for event in job.events(after=0)]
+
+    heard = [(event.seq, event.type) for event in client.jobs.get(job.id).events(after=0)]
+
+    assert heard == whole
+    assert len({seq for seq, _ in whole}) == len(whole) > 10
+    assert line.cuts > 0
+
+
+@pytest.mark.parametrize("broken", [400_000], indirect=True)
+def test_a_download_that_is_cut_at_random_goes_on(broken, job, tmp_path):
+    client, line = broken
+    student = client.jobs.get(job.id).student()
+
+    path = student.download(tmp_path / "student.safetensors")
+
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == student.weights.sha256
+    assert line.cuts > 2
 
 
 def test_the_workers_that_did_it_are_listed(client, job):

@@ -13,10 +13,12 @@ DatasetLike = str | DatasetFields
 #: A name, a name with prompts, or the class of another job.
 ClassLike = str | Mapping[str, Any] | ClassSpec
 ServerPath = str | os.PathLike[str]
+#: One folder of the server, or several that make one dataset.
+ServerFolders = ServerPath | Sequence[ServerPath]
 
 
 def images_body(
-    dataset: DatasetLike | None, folder: ServerPath | None, source: Mapping[str, Any] | None
+    dataset: DatasetLike | None, folder: ServerFolders | None, source: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Which images: of a dataset, of a folder of the server, or of another source there."""
     if sum(value is not None for value in (dataset, folder, source)) != 1:
@@ -26,9 +28,11 @@ def images_body(
     return {"source": folder_source(folder) if folder is not None else dict(source or {})}
 
 
-def folder_source(folder: ServerPath) -> dict[str, str]:
-    """A folder of the server."""
-    return {"kind": "folder", "path": os.fspath(folder)}
+def folder_source(folder: ServerFolders) -> dict[str, Any]:
+    """A folder of the server, or several."""
+    if isinstance(folder, str | os.PathLike):
+        return {"kind": "folder", "path": os.fspath(folder)}
+    return {"kind": "folders", "paths": [os.fspath(one) for one in folder]}
 
 
 def job_body(

@@ -7,7 +7,7 @@ from ccd_client._sync.handles import Pages, Work
 from ccd_client._sync.transport import Transport
 from ccd_client.calls import Call, at, create, get, given
 from ccd_client.models import DatasetFields, Image, Receipt, SkippedFile
-from ccd_client.requests import ServerPath, images_body
+from ccd_client.requests import ServerFolders, images_body
 from ccd_client.uploads import Files, OnBytes
 
 
@@ -51,13 +51,13 @@ class Datasets:
 
     def create(
         self,
-        folder: ServerPath | None = None,
+        folder: ServerFolders | None = None,
         *,
         source: Mapping[str, Any] | None = None,
         name: str | None = None,
         max_bad_fraction: float | None = None,
     ) -> Dataset:
-        """Register a folder of the server, or another source there."""
+        """Register a folder of the server, several as one dataset, or another source there."""
         body = {
             **images_body(None, folder, source),
             "name": name,

@@ -8,7 +8,7 @@ from ccd_client._sync.transport import Transport
 from ccd_client.calls import Call, at, create, get, given
 from ccd_client.downloads import OnBytes as OnReceived
 from ccd_client.models import LabelRow, PredictionFields, StudentFields, Thresholds
-from ccd_client.requests import DatasetLike, ServerPath, images_body
+from ccd_client.requests import DatasetLike, ServerFolders, images_body
 from ccd_client.uploads import Files, OnBytes
 
 
@@ -45,7 +45,7 @@ class Student(Handle, StudentFields):
         files: Files | None = None,
         *,
         dataset: DatasetLike | None = None,
-        folder: ServerPath | None = None,
+        folder: ServerFolders | None = None,
         name: str | None = None,
         on_progress: OnBytes | None = None,
     ) -> Prediction:
