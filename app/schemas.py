@@ -154,6 +154,10 @@ class JobCreate(Request):
         "higher priority that come CCD_AGEING_SECONDS (a day) after it.",
     )
 
+    dry_run: bool = Field(
+        default=False, description="Only tell what it would take, or why it is refused."
+    )
+
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         _check_one_source(self.dataset_id, self.source)
@@ -325,6 +329,32 @@ class Job(Reply):
     created_at: str
     started_at: str | None
     finished_at: str | None
+
+
+class EstimatedSeconds(Reply):
+    """How long a job would be in work, without the time that it waits for its turn."""
+
+    low: float
+    likely: float
+    high: float
+
+
+class JobEstimate(Reply):
+    """What a job would take; nothing was made."""
+
+    images: int | None = Field(
+        description="Images that differ in their bytes; of those that are not registered the "
+        "files there are. Null while nobody knows."
+    )
+    teacher_passes: int | None = Field(description="Looks of the teacher at an image or a part.")
+    seconds: EstimatedSeconds | None
+    disk_bytes: int | None = Field(description="About what is written to the data folder.")
+    basis: Literal["measured", "table"] = Field(
+        description="`measured`: from how long jobs of these settings were in work on the workers "
+        "of this service. `table`: from operations and rates measured elsewhere, which may be "
+        "wrong several times over."
+    )
+    warnings: list[JobWarning]
 
 
 class JobPage(Reply):

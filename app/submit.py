@@ -46,7 +46,7 @@ def submit_folder(
         PathNotAllowed: they are not under the allowed roots, or cannot be read.
         Problem: one folder lies in another.
     """
-    _check_source(body.source, services.settings.allowed_roots)
+    check_source(body.source, services.settings.allowed_roots)
     request = {
         "name": body.name,
         "source": body.source.model_dump(exclude_none=True),
@@ -64,7 +64,7 @@ def submit_folder(
     )
 
 
-def _check_source(source: ServerSource, roots: Sequence[Path]) -> None:
+def check_source(source: ServerSource, roots: Sequence[Path]) -> None:
     if isinstance(source, ListSource):
         for path in source.paths or [str(source.file)]:
             allowed_file(path, roots)
@@ -128,14 +128,7 @@ def submit_job(services: Services, body: JobCreate, *, submitter: str = NOBODY) 
         ConfigError: the preset or a field of the config is refused.
         PathNotAllowed: of the source.
     """
-    config = resolve(body.preset, body.config)
-    _check_config(services, config)
-    if len(body.classes) == 1 and not config.background:
-        raise invalid(
-            "/classes",
-            "must name at least 2 classes where config.background is false: "
-            "a softmax over one name is 1 for every image",
-        )
+    config = checked_config(services, body)
     priority = Priority[body.priority.upper()]
     dataset_id = _usable_dataset(services, body, priority=priority, submitter=submitter)
     request = {
@@ -149,6 +142,24 @@ def submit_job(services: Services, body: JobCreate, *, submitter: str = NOBODY) 
     return _submit_job(services, request, priority=priority, submitter=submitter)
 
 
+def checked_config(services: Services, body: JobCreate) -> DistillConfig:
+    """The settings of a job.
+
+    Raises:
+        ConfigError: the preset or a field of the config is refused.
+        Problem: a file that may not be read, or too few classes.
+    """
+    config = resolve(body.preset, body.config)
+    _check_config(services, config)
+    if len(body.classes) == 1 and not config.background:
+        raise invalid(
+            "/classes",
+            "must name at least 2 classes where config.background is false: "
+            "a softmax over one name is 1 for every image",
+        )
+    return config
+
+
 def submit_retry(services: Services, job: Record, *, submitter: str = NOBODY) -> Record:
     """The same job again.
 
@@ -157,7 +168,7 @@ def submit_retry(services: Services, job: Record, *, submitter: str = NOBODY) ->
     """
     if job.status not in {Status.FAILED, Status.CANCELLED}:
         raise Problem("job_not_retryable", f"{job.id} is {job.status}")
-    _check_dataset(services, job.request["dataset_id"])
+    check_dataset(services, job.request["dataset_id"])
     request = {**job.request, "retry_of": job.id}
     return _submit_job(services, request, priority=job.priority, submitter=submitter)
 
@@ -227,16 +238,17 @@ def _usable_dataset(
             services, new, hidden=hidden, priority=priority, submitter=submitter
         ).id
     assert body.dataset_id is not None, "the schemas see to it"
-    _check_dataset(services, body.dataset_id)
+    check_dataset(services, body.dataset_id)
     return body.dataset_id
 
 
-def _check_dataset(services: Services, dataset_id: str) -> None:
+def check_dataset(services: Services, dataset_id: str) -> Record:
     dataset = services.record(dataset_id, "ds")
     if dataset.error is not None:
         raise Problem(
             "dataset_failed", f"{dataset.id}: {dataset.error.code}, {dataset.error.message}"
         )
+    return dataset
 
 
 def submit_record(

@@ -309,6 +309,10 @@ class Store:
             raise DatasetInUse(id, sorted(users))
         raise IllegalMove(id, Status(status), "deleted")
 
+    def spent(self, id: str) -> str:
+        """JSON: phase -> [milliseconds in work, items, units found done], of phases that ended."""
+        return cast("str | None", self.redis.hget(f"ccd:record:{id}", "spent")) or "{}"
+
     def users(self, id: str) -> Sequence[str]:
         """Unfinished records that need it."""
         return sorted(cast("set[str]", self.redis.smembers(f"ccd:users:{id}")))

@@ -11,6 +11,7 @@ from app.creating import CreationDep
 from app.deleting import Deleted, deleted
 from app.deps import DEFAULT_PAGE, Cursor, Limit, Services, ServicesDep, Submitter
 from app.errors import Problem
+from app.estimates import estimate_reply
 from app.openapi import created, problems
 from app.replies import (
     job_replies,
@@ -19,7 +20,7 @@ from app.replies import (
     polled_reply,
     retry_after,
 )
-from app.schemas import Job, JobCreate, JobPage
+from app.schemas import Job, JobCreate, JobEstimate, JobPage
 from app.submit import submit_job, submit_retry
 from app.waiting import Applied, waits_for
 from workers.jobs import Kind, Record, Status
@@ -35,19 +36,30 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
     operation_id="create_job",
     summary="Label the images of a dataset and train a student",
     response_model=Job,
-    responses=created(
-        Job,
-        "malformed_request",
-        "path_not_allowed",
-        "dataset_not_found",
-        "dataset_failed",
-        "body_too_large",
-        "unsupported_media_type",
-        "disk_full",
-    ),
+    responses={
+        **created(
+            Job,
+            "malformed_request",
+            "path_not_allowed",
+            "dataset_not_found",
+            "dataset_failed",
+            "body_too_large",
+            "unsupported_media_type",
+            "disk_full",
+        ),
+        200: {
+            "model": Job | JobEstimate,
+            "description": "It was done within `Prefer: wait=N`; or the estimate of a `dry_run`.",
+        },
+    },
 )
 async def create_job(body: JobCreate, creation: CreationDep, submitter: Submitter) -> Response:
-    """With `source` one call registers the folder and starts the job."""
+    """With `source` one call registers the folder and starts the job.
+
+    With `dry_run` nothing is made: 200 tells what the job would take.
+    """
+    if body.dry_run:
+        return json_reply(await run_sync(estimate_reply, creation.services, body))
     return await creation.of_json(
         lambda services: submit_job(services, body, submitter=submitter),
         partial(_shown, creation.services),

@@ -50,12 +50,20 @@ else
 end
 measure(id)
 
+-- How long each phase was in work, over how many items, of how many units that found it done.
+local function note_time(phase)
+  local spent = cjson.decode(read(id, 'spent') or '{}')
+  spent[phase.name] = {number(id, 'busy_ms'), number(id, 'items_done'), number(id, 'units_reused')}
+  write(id, 'spent', cjson.encode(spent))
+end
+
 local function advance()
   local phases, current = phases_of(id), number(id, 'phase')
   local phase = phases[current + 1]
   local is_phase_done = number(id, 'units_done') == phase.units
   if is_phase_done then
     count_phase(phase.name, number(id, 'busy_ms'))
+    note_time(phase)
     note(id, 'info', 'phase.ended', phase.name, '', '', {seconds = number(id, 'busy_ms') / 1000})
   end
   if is_phase_done and current + 1 == #phases then
