@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.serving import ROOT, RunningServer, wait_until
 from tests.store_calls import worker_of
+from workers.deletion import finish_deletions
 from workers.files import DataFolder
 from workers.jobs import Kind, Lane, Status
 from workers.recovery import recover
@@ -170,6 +171,29 @@ def test_a_request_with_a_key_that_is_sent_again_after_a_kill_makes_one_dataset(
     assert [(each.id, each.status) for each in store.list(Kind.DATASET)[0]] == [
         (again, Status.SUCCEEDED)
     ]
+
+
+@pytest.mark.parametrize(
+    "moment", ["delete.marked", pytest.param("delete.forgotten", marks=pytest.mark.long)]
+)
+def test_a_deletion_that_a_kill_breaks_off_is_finished_and_stays_so(
+    api, store, settings, moment, monkeypatch
+):
+    folder = DataFolder(settings.data)
+    api.start(f"{moment}=kill")
+    dataset = by_folder(api.url, settings).json()["id"]
+    worker_of(store, settings).run_until_empty()
+    with pytest.raises(httpx.TransportError):
+        httpx.delete(f"{api.url}/v1/datasets/{dataset}", timeout=60)
+    api.process.wait()
+    assert folder.of(Kind.DATASET, dataset).is_dir()
+
+    monkeypatch.setattr("workers.deletion.QUIET_SECONDS", 0)
+    finish_deletions(store, folder)
+    assert store.count(Kind.DATASET) == 0
+    assert not folder.of(Kind.DATASET, dataset).exists()
+    assert recover(store, folder, apply=True).restored == {}
+    assert (settings.allowed_roots[0] / "one.png").read_bytes() == picture()
 
 
 @pytest.mark.parametrize("restarts", [1, pytest.param(6, marks=pytest.mark.long)])
