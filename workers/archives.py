@@ -204,6 +204,8 @@ def _find_directory(file: BinaryIO) -> tuple[int, int, int]:
         disk, first_disk, count, size, start = _find_large_directory(file, length - len(tail) + at)
     if disk or first_disk:
         raise ArchiveRejected("is one part of several")
+    if start > length:  # in the large form it may be further than any file system goes
+        raise ArchiveRejected("has a damaged directory")
     return count, size, start
 
 

@@ -308,6 +308,14 @@ def test_a_damaged_large_form_is_refused(check, monkeypatch):
     assert "damaged" in rejected(check, archive).reason
 
 
+def test_a_directory_further_away_than_any_file_is_long_is_refused(check, monkeypatch):
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 0)
+    archive = large(zipped(("1.jpg", b"1")))
+    archive[-50:-42] = b"\xff" * 8  # its place, the last of the record before locator and end
+
+    assert "damaged" in rejected(check, archive).reason
+
+
 def test_random_damage_is_refused_or_gives_the_right_bytes(check):
     members = [(f"{i}.jpg", random.Random(i).randbytes(300)) for i in range(3)]
     whole = zipped(*members)
