@@ -39,7 +39,7 @@ from app.routes import (
     workers,
 )
 from app.schemas import DatasetCreate, PredictionCreate
-from app.security import KnownHosts, SecurityHeaders, is_loopback
+from app.security import KnownHosts, SecurityHeaders
 from workers.deletion import sweep
 from workers.files import DataFolder
 from workers.job_log import keep_log
@@ -76,7 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
     # The last one added is the outermost.
     app.add_middleware(BodyCap)
     app.add_middleware(Authenticate, keys=keys if settings.auth else None)
-    app.add_middleware(KnownHosts, loopback_only=is_loopback(settings.host))
+    app.add_middleware(KnownHosts, loopback_only=not settings.auth)
     app.add_middleware(AccessLog, observe=times.observe)
     app.add_middleware(RequestId)
     app.add_middleware(SecurityHeaders)

@@ -450,6 +450,12 @@ def test_bad_input_gets_its_answer(api, row):
     assert api.get("/livez").status_code == 200
 
 
+def test_a_service_with_keys_answers_under_any_name_that_is_one(caller):
+    """It may stand behind a proxy; who may come in, the key says."""
+    assert hosts(b"Host: photos.example:443")(caller()).status == 200
+    assert hosts(b"Host: a/?x=")(caller()).code == "bad_host"
+
+
 def test_the_table_has_no_gap():
     assert len(TABLE) >= 60
 
