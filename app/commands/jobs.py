@@ -234,7 +234,7 @@ def _estimated(found: "JobEstimate") -> dict[str, Any]:
     from app.run_display import clock, short_bytes
 
     for warning in found.warnings:
-        say(f"warning: {shown(warning)}")
+        say(f"warning: {warning}")
     seconds = {name: value for name, value in (found.seconds or {}).items() if value is not None}
     return {
         "images": found.images,

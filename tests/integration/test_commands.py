@@ -88,6 +88,40 @@ def test_a_job_is_made_shown_and_cancelled(ccd, api):
     assert (watched.exit_code, watched.stderr) == (4, "ccd: the job was cancelled\n")
 
 
+def test_what_a_job_would_take_is_told_and_nothing_is_made(ccd, api):
+    words = ("--dataset", api.new_dataset(), "--classes", "cat,dog", "--preset", "tiny")
+
+    told = ccd("jobs", "estimate", *words)
+
+    assert told.exit_code == 0, told.output
+    assert "time, likely" in told.stdout
+    assert "basis" in told.stdout
+    assert ccd("jobs", "list").stderr == "none\n"
+
+
+def test_a_cancelled_job_is_tried_again_and_deleted(ccd, api):
+    job_id = api.new_job()
+    ccd("jobs", "cancel", job_id)
+
+    again = ccd("jobs", "retry", job_id).stdout.strip()
+
+    assert json.loads(ccd("jobs", "show", again, "--json").stdout)["retry_of"] == job_id
+    assert ccd("jobs", "delete", again, "--yes").exit_code == 2
+    assert json.loads(ccd("jobs", "delete", job_id, "--yes", "--json").stdout)["deleted"]
+    assert ccd("jobs", "show", job_id).exit_code == 2
+
+
+def test_the_log_and_the_events_of_a_job_are_lines(ccd, scored):
+    log = ccd("jobs", "logs", scored)
+    followed = ccd("jobs", "logs", scored, "-f", "--json")
+
+    assert log.exit_code == 0, log.output
+    assert "job.succeeded" in log.stdout
+    lines = [json.loads(line) for line in followed.stdout.splitlines()]
+    assert [line["event"] for line in lines][-1] == "job.succeeded"
+    assert len(log.stdout.splitlines()) == len(lines)
+
+
 def test_a_job_that_has_ended_is_watched_to_its_end(ccd, scored):
     watched = ccd("jobs", "watch", scored)
     events = ccd("jobs", "events", scored, "--json")

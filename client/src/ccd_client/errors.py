@@ -8,7 +8,7 @@ import httpx
 
 #: What helps against the errors that say nothing of it themselves.
 HINTS = {
-    401: "give a key: Client(key=...), the variable CCD_API_KEY, or the credentials file",
+    401: "give a key: Client(key=...) or --key, the variable CCD_API_KEY, or the credentials file",
     403: "use a key with the scope that the call needs, or name something it may reach",
 }
 

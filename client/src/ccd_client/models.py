@@ -101,18 +101,18 @@ class QueuePlace(Reply):
     estimated_start_at: datetime | None = None
 
 
-class Times(Reply):
-    """When it was made, taken up and over."""
+class Recorded(Reply):
+    """What the service keeps a record of: when it was made, taken up and over."""
 
+    id: str
     created_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
 
 
-class DatasetFields(Times):
+class DatasetFields(Recorded):
     """Registered images: `registering`, `ready` or `failed`."""
 
-    id: str
     name: str | None = None
     source: dict[str, Any] = {}
     status: str
@@ -145,13 +145,12 @@ class SkippedFile(Reply):
     message: str
 
 
-class JobFields(Times):
+class JobFields(Recorded):
     """One run of the method.
 
     `status`: queued, running, cancelling, succeeded, failed or cancelled.
     """
 
-    id: str
     name: str | None = None
     dataset_id: str
     classes: list[ClassSpec]
@@ -183,7 +182,7 @@ class JobEstimate(Reply):
     disk_bytes: int | None = None
     #: `measured` on the workers at hand, or from a `table`.
     basis: str | None = None
-    warnings: list[Any] = []
+    warnings: list[Warned] = []
 
 
 class Event(Reply):
@@ -285,10 +284,9 @@ class Thresholds(Reply):
     thresholds: dict[str, float | None]
 
 
-class PredictionFields(Times):
+class PredictionFields(Recorded):
     """A student's answer on images."""
 
-    id: str
     student_id: str
     dataset_id: str | None = None
     name: str | None = None
@@ -299,10 +297,9 @@ class PredictionFields(Times):
     error: Failure | None = None
 
 
-class EvaluationFields(Times):
+class EvaluationFields(Recorded):
     """How good a job's labels are, stage by stage, beside a truth."""
 
-    id: str
     job_id: str
     name: str | None = None
     status: str
@@ -315,10 +312,9 @@ class EvaluationFields(Times):
     result: dict[str, Any] | None = None
 
 
-class ExportFields(Times):
+class ExportFields(Recorded):
     """A job's labels as a file in a format of other tools."""
 
-    id: str
     job_id: str | None = None
     name: str | None = None
     format: str
