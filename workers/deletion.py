@@ -168,7 +168,7 @@ def _hanging_on(record: Record, store: Store) -> list[Record]:
     """What makes no sense without a job or prediction."""
     if record.kind not in {Kind.JOB, Kind.PREDICTION}:
         return []
-    everything = list(_records(store))
+    everything = list(_records(record.project, store))
     owners = {record.id, student_id_of(record.id)} if record.kind is Kind.JOB else set[str]()
     found = [each for each in everything if _owner(each) in owners]
     gone = {record.id, *(each.id for each in found)}
@@ -192,16 +192,17 @@ def _hidden(dataset_ids: Iterable[str], store: Store) -> Iterator[Record]:
 
 
 def _shared(outputs: Collection[str], store: Store) -> set[str]:
-    """Those that a record has which is still there."""
+    """Those that a record has which is still there, of whatever project."""
     wanted, shared = set(outputs), set[str]()
-    for record in _records(store):
-        shared |= wanted & set(store.outputs(record.id).values())
+    for kind, project in product(KINDS, store.projects()):
+        ids = store.ids(kind, project=project)
+        for start in range(0, len(ids), MAX_PAGE):
+            shared |= wanted & store.output_names(ids[start : start + MAX_PAGE])
     return shared
 
 
-def _records(store: Store) -> Iterator[Record]:
-    """Of every project: folders with results are shared by all."""
-    for kind, project in product(KINDS, store.projects()):
+def _records(project: str, store: Store) -> Iterator[Record]:
+    for kind in KINDS:
         cursor = None
         while True:
             page, cursor = store.list(kind, project=project, limit=MAX_PAGE, cursor=cursor)

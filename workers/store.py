@@ -253,6 +253,11 @@ class Store:
         next_cursor = write_cursor(page[-1]) if len(members) > limit else None
         return self._get_all(member.partition(":")[2] for member in page), next_cursor
 
+    def ids(self, kind: Kind, *, project: str = DEFAULT_PROJECT) -> Sequence[str]:
+        """Of all listed records of a kind, oldest first."""
+        members = cast("Sequence[str]", self.redis.zrange(_index(kind, project), 0, -1))
+        return [member.partition(":")[2] for member in members]
+
     def count(self, kind: Kind, *, project: str = DEFAULT_PROJECT) -> int:
         """How many records of a kind are listed."""
         return self.redis.zcard(_index(kind, project))
@@ -272,6 +277,13 @@ class Store:
         """Name of the folder with the output of one unit; None while it is not done."""
         field = unit_id(id, phase, unit).removeprefix(f"{id}/")
         return cast("str | None", self.redis.hget(f"ccd:outputs:{id}", field))
+
+    def output_names(self, ids: Iterable[str]) -> set[str]:
+        """The folders of all their units that are done."""
+        pipeline = self.redis.pipeline(transaction=False)
+        for id in ids:
+            pipeline.hvals(f"ccd:outputs:{id}")
+        return {name for names in pipeline.execute() for name in names}
 
     def queue(self, lane: Lane, ids: Sequence[str]) -> Queue:
         """Who waits in a lane, and where these records stand among all that do."""
