@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -30,7 +31,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--fault-record", type=Path, help="add this run to those of a JSON file")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Processes that share the tests share the seed."""
+    node.workerinput["fault_seed"] = node.config.option.fault_seed
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        config.option.fault_seed = config.workerinput["fault_seed"]
     if config.option.fault_seed is None:
         new = secrets.randbelow(10**6)
         config.option.fault_seed = new if config.option.long else USUAL_SEED

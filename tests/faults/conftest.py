@@ -57,7 +57,7 @@ def _digest(name):
 def pytest_terminal_summary(terminalreporter, config):
     """Add what came out to the file of `--fault-record`."""
     file = config.option.fault_record
-    if file is None:
+    if file is None or hasattr(config, "workerinput"):
         return
     ended = {kind: len(terminalreporter.getreports(kind)) for kind in ("passed", "failed", "error")}
     commit = subprocess.run(
