@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from workers.files import manifest_column
+from workers.rows import manifest_column
 
 if TYPE_CHECKING:
     from app.label_query import LabelQuery

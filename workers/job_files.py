@@ -18,8 +18,9 @@ from models.data import ImageFiles
 from models.debias import Bias
 from models.evidence import Evidence, Views, WholeViews, whole_views
 from models.prompts import canonical_order
-from workers.files import MANIFEST, WEIGHTS, DataFolder, content_files, iter_manifest
+from workers.files import MANIFEST, WEIGHTS, DataFolder
 from workers.results import limits_of, read_finished, read_tensor, thresholds_in_force
+from workers.rows import content_files, iter_manifest
 from workers.stages import student_id_of
 
 #: Columns of the job's own list of images that a report tells.

@@ -6,7 +6,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from workers.files import (
+from workers.label_rows import label_row, rounded
+from workers.rows import (
     manifest_count,
     manifest_rows,
     manifest_rows_at,
@@ -14,7 +15,6 @@ from workers.files import (
     read_rows,
     tensor_rows,
 )
-from workers.label_rows import label_row, rounded
 
 #: Rows read at once when all are streamed.
 BATCH_ROWS = 500

@@ -28,7 +28,7 @@ from workers.epochs import Epochs
 from workers.evaluation_unit import evaluate_unit
 from workers.export import checked_images, export
 from workers.export_labels import export_labels
-from workers.files import MANIFEST, WEIGHTS, manifest_count, read_json, write_json
+from workers.files import MANIFEST, WEIGHTS, read_json, write_json
 from workers.folder_run import PREDICT_BATCH
 from workers.halving import fact_of
 from workers.job_warnings import never_top_1
@@ -37,6 +37,7 @@ from workers.register import register
 from workers.render import render_cam
 from workers.report import report, shown_images
 from workers.results import read_tensor
+from workers.rows import manifest_count
 from workers.scoring import score
 from workers.units import (
     EMBED_FIELDS,

@@ -14,9 +14,10 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from workers.files import MANIFEST, DataFolder, iter_manifest, read_json
+from workers.files import MANIFEST, DataFolder, read_json
 from workers.jobs import Status
 from workers.outcomes import REQUEST, end_file
+from workers.rows import iter_manifest
 from workers.stages import CERTAIN, CERTAIN_STAGES, STAGE_FILES, Stage, student_id_of
 from workers.thresholds import ThresholdsVersion, VersionDamaged, read_version
 

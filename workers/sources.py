@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from workers.archives import check_archive, unpack
 from workers.durable import IMAGES
-from workers.files import NAMES, DiskFull, free_bytes, image_name
+from workers.files import NAMES, DiskFull, free_bytes
 from workers.paths import (
     FileRefused,
     FoundFile,
@@ -20,6 +20,7 @@ from workers.paths import (
     open_regular,
     walk_all,
 )
+from workers.rows import image_name
 from workers.settings import Settings
 
 #: What the service keeps a copy of, until it is registered.

@@ -27,10 +27,11 @@ from models.prompts import ClassPrompt, canonical_order
 from models.teacher import Teacher, TeacherError
 from models.training import Training
 from workers.digests import digest_of
-from workers.files import DataFolder, content_files
+from workers.files import DataFolder
 from workers.halving import is_halved as was_halved
 from workers.hardware import device_name, device_of
 from workers.jobs import Claim, Phase
+from workers.rows import content_files
 from workers.settings import Settings
 
 logger = structlog.get_logger()

@@ -25,8 +25,9 @@ from app.schemas import Dataset, DatasetCreate, DatasetPage, ImagePage, SkippedP
 from app.submit import submit_folder, submit_upload
 from app.uploads import Upload
 from app.waiting import Applied, waits_for
-from workers.files import MANIFEST, manifest_count, manifest_rows
+from workers.files import MANIFEST
 from workers.jobs import Kind, Record, Status
+from workers.rows import manifest_count, manifest_rows
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 

@@ -31,11 +31,12 @@ from models.config import PRESETS
 from models.training import Training
 from workers import phases
 from workers import report as write_report
-from workers.files import MANIFEST, MANIFEST_BLOCK, SOURCE, DataFolder, content_files, write_json
+from workers.files import MANIFEST, MANIFEST_BLOCK, SOURCE, DataFolder, write_json
 from workers.job_files import JobFiles
 from workers.jobs import Claim, Kind, Lane, Progress, Record, Status
 from workers.listing import SCHEMA, Listing
 from workers.paths import FoundFile
+from workers.rows import content_files
 from workers.sandbox import Inspected
 from workers.settings import Settings
 from workers.units import Finished, JobUnit, Workbench

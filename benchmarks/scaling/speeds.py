@@ -19,9 +19,10 @@ from benchmarks.service import Service, draw_photos, service
 from models.availability import missing_weights
 from models.config import PRESETS, DistillConfig
 from models.data import ImageFiles, originals, view_batches
-from workers.files import MANIFEST, content_files
+from workers.files import MANIFEST
 from workers.hardware import device_name, device_of
 from workers.jobs import Lane, Status
+from workers.rows import content_files
 
 #: Images of the job that loads the networks before the clock runs.
 FEW = 8

@@ -3,7 +3,8 @@
 import json
 
 from tests.faults.worlds import DATASET, IMAGES
-from workers.files import MANIFEST, manifest_count
+from workers.files import MANIFEST
+from workers.rows import manifest_count
 
 
 def test_an_image_that_crashes_its_decoder_is_left_out_and_the_job_goes_on(new_world, golden):

@@ -19,12 +19,13 @@ from models.student import build_student
 from tests.serving import ROOT, wait_until
 from tests.store_calls import worker_of
 from workers import folder_run
-from workers.files import MANIFEST, DataFolder, iter_manifest, read_json
+from workers.files import MANIFEST, DataFolder, read_json
 from workers.folder_run import PREDICT_BATCH, FolderRun, PredictFailed, open_student
 from workers.jobs import Kind, Lane, Phase, Status, new_id
 from workers.label_rows import rounded
 from workers.paths import FileRefused, FoundFile, walk
 from workers.predict_folder import main
+from workers.rows import iter_manifest
 from workers.sandbox import Sandbox
 from workers.settings import Settings
 from workers.store import Store

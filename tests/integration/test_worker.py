@@ -23,17 +23,11 @@ from models.teacher import Teacher
 from tests.store_calls import worker_of
 from workers import export, phases, report, units
 from workers.evaluation import evaluate_job
-from workers.files import (
-    DataFolder,
-    content_files,
-    read_json,
-    read_rows,
-    tensor_rows,
-    write_json,
-)
+from workers.files import DataFolder, read_json, write_json
 from workers.jobs import Kind, Lane, Phase, Record, Status, new_id
 from workers.outcomes import RESULT
 from workers.results import open_job
+from workers.rows import content_files, read_rows, tensor_rows
 from workers.settings import Settings
 from workers.stages import Stage
 from workers.store import Store, connect

@@ -6,8 +6,9 @@ from typing import Any
 
 from workers.digests import digest_of
 from workers.exports.formats import LOCAL_FILES, Format, Policy
-from workers.files import MANIFEST, DataFolder, manifest_count, manifest_rows
+from workers.files import MANIFEST, DataFolder
 from workers.label_tables import Columns, Labels, Table
+from workers.rows import manifest_count, manifest_rows
 from workers.stages import LABELLED_STAGES, Stage
 
 #: Raised when the same labels give another file.

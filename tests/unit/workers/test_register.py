@@ -17,11 +17,12 @@ from pyarrow.parquet import ParquetFile
 
 from workers import sources
 from workers.archives import ArchiveRejected
-from workers.files import DataFolder, DiskFull, content_files, manifest_rows
+from workers.files import DataFolder, DiskFull
 from workers.jobs import Kind
 from workers.listing import Listing
 from workers.paths import FileRefused, FoundFile, PathNotAllowed
 from workers.register import RegisterFailed, register
+from workers.rows import content_files, manifest_rows
 from workers.sandbox import DECODER, Inspected
 from workers.settings import Settings
 
