@@ -109,9 +109,12 @@ class Scripted:
 
 
 class BreakingLine:
-    """Passes connections on to a service, and cuts the answers off after so many bytes."""
+    """Passes connections on to a service, and cuts what it answers after at most so many bytes.
 
-    def __init__(self, url: str, *, most: int, seed: int) -> None:
+    After `cuts` of them it is a good line.
+    """
+
+    def __init__(self, url: str, *, most: int, seed: int, cuts: int = 10**9) -> None:
         chance, target = random.Random(seed), urlsplit(url)
         address = (target.hostname, target.port)
         self.cuts = 0
@@ -119,7 +122,7 @@ class BreakingLine:
 
         class Handler(BaseRequestHandler):
             def handle(self) -> None:
-                left = chance.randint(1, most)
+                left = chance.randint(1, most) if line.cuts < cuts else 10**9
                 with socket.create_connection(address) as service, suppress(OSError):
                     up = threading.Thread(target=pump, args=(self.request, service), daemon=True)
                     up.start()

@@ -170,14 +170,41 @@ def test_a_download_that_is_cut_at_random_goes_on(broken, job, tmp_path):
     assert line.cuts > 2
 
 
+@pytest.fixture
+def forgetful(service):
+    """A client that does not hear the first three answers to the end."""
+    line = BreakingLine(service["url"], most=60, seed=5, cuts=3)
+    with Client(line.url, service["key"], patience=QUICK) as client:
+        yield client
+    assert line.cuts == 3
+    line.close()
+
+
+def test_a_job_whose_answer_was_lost_is_made_once(forgetful, client, dataset):
+    job = forgetful.jobs.create(dataset=dataset, classes=WANTED, preset="tiny", name="lost answer")
+
+    same = [one.id for one in client.jobs.list() if one.name == "lost answer"]
+
+    client.jobs.get(job.id).cancel()
+    assert same == [job.id]
+
+
+def test_an_upload_whose_answer_was_lost_is_one_dataset(forgetful, client, photos):
+    dataset = forgetful.datasets.upload([photos / "00.png"], name="lost answer")
+
+    assert [one.id for one in client.datasets.list() if one.name == "lost answer"] == [dataset.id]
+
+
 def test_the_workers_that_did_it_are_listed(client, job):
     assert job.is_good
     assert {"io", "method"} <= {worker.lane for worker in client.workers()}
 
 
-def test_the_asynchronous_client_reads_the_same(service, job, tmp_path):
+def test_the_asynchronous_client_sends_and_reads_the_same(service, job, photos, tmp_path):
     async def read():
         async with AsyncClient(**service) as client:
+            sent = await client.datasets.upload([photos / "01.png"])
+            assert (await sent.wait(timeout=60)).counts.accepted == 1
             same = await client.jobs.get(job.id)
             await same.wait(timeout=20, on_event=lambda _: None)
             await same.download("student.onnx", tmp_path / "student.onnx")

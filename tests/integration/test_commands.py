@@ -58,6 +58,17 @@ def test_a_folder_of_this_machine_is_sent(ccd, tmp_path):
     assert "upload" in made.stderr
 
 
+def test_an_upload_that_is_too_large_is_told_by_the_service(ccd, tmp_path):
+    with (tmp_path / "large.zip").open("wb") as file:
+        file.truncate(40_000_000)  # 2 MB are allowed here
+
+    told = ccd("datasets", "create", tmp_path / "large.zip")
+
+    assert told.exit_code == 2
+    assert "the service refused: " in told.stderr
+    assert "2,000,000" in told.stderr
+
+
 def test_what_is_deleted_is_asked_for_first(ccd, api):
     dataset_id = api.new_dataset()
 
@@ -246,6 +257,7 @@ def test_every_command_tells_its_exit_codes():
         *(["jobs", name] for name in ("logs", "metrics", "cancel", "retry", "delete")),
         *(["students", name] for name in ("list", "show", "download")),
         *(["predictions", name] for name in ("create", "show", "labels")),
+        *(["keys", name] for name in ("create", "list", "rotate", "revoke")),
         *([name] for name in ("run", "labels", "export", "workers")),
     ]
 
