@@ -136,6 +136,7 @@ def worker(
 ) -> NoReturn:
     """Run one worker of one lane; CCD_REDIS_URL names the Redis or Valkey."""
     from workers.registry import place
+    from workers.settings import NICENESS
 
     settings = settings_of()
     _need_redis(settings)
@@ -152,6 +153,7 @@ def worker(
         *("--without-gossip", "--without-mingle", "--without-heartbeat"),
         *("--loglevel", "WARNING"),
     ]
+    os.nice(NICENESS)
     os.execv(sys.executable, command)  # noqa: S606 - Celery takes over this process
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import secrets
 import socket
 import subprocess
@@ -14,7 +15,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -22,16 +24,30 @@ from typing import Any
 import psutil
 
 from app.children import stop_child
+from app.event_stream import MOST_SEND_SECONDS
+from benchmarks.open_loop import request, run
 from benchmarks.simulate import MAX_REDIS_BYTES, megabytes, own_valkey, percentile, print_table
 from benchmarks.simulation import IDLE
-from workers.jobs import Kind, Lane, Status
+from benchmarks.watchers import Watchers, dropped, lags
+from workers.jobs import Claim, Kind, Lane, Status
 from workers.registry import Registry
+from workers.settings import NICENESS
 from workers.store import Store
 
 #: Clients at a time. One process serves them and this one is all of them, on the same machine.
 CLIENTS = 4
 JOB = {"classes": ["bus", "dog", "tree"], "preset": "balanced"}
 IMAGES = 1000
+JOBS, LIST = "/v1/jobs", "/v1/jobs?limit=50"
+#: Clients that never read, and events that they do not take.
+SLOW, MANY_EVENTS = 100, 900
+BUSY = """
+import os, sys, torch
+os.nice(int(sys.argv[1]))
+image, kernel = torch.rand(16, 64, 56, 56), torch.rand(64, 64, 3, 3)
+while True:
+    torch.nn.functional.conv2d(image, kernel)
+"""
 
 
 def main() -> None:
@@ -40,6 +56,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--submitters", type=int, default=50)
     parser.add_argument("--workers", type=int, default=100, help="that announce themselves")
+    parser.add_argument("--seconds", type=int, default=20, help="of each rate")
+    parser.add_argument("--watchers", type=int, default=1000)
     options = parser.parse_args()
     before = os.getloadavg()[0]
     with own_valkey() as client, tempfile.TemporaryDirectory() as folder:
@@ -52,35 +70,135 @@ def main() -> None:
             ids, submits = submit(service.address, dataset_id, options.jobs, options.submitters)
             used = int(client.info("memory")["used_memory"])
             submit_cpu = service.cpu_seconds() / len(ids)
-            lists = read(service.address, ["/v1/jobs?limit=100"] * 200)
-            list_cpu = service.cpu_seconds() / len(lists)
-            gets = read(service.address, [f"/v1/jobs/{id}" for id in ids[::25]])
-            get_cpu = service.cpu_seconds() / len(gets)
+            load = Load(service, store, ids, dataset_id, options.seconds, options.watchers)
+            quiet = load.measure()
+            with busy_worker():
+                busy = load.measure()
+            slow = load.drop_slow()
         drain(store)
-        lost = unfinished(store, ids)
+        lost = unfinished(store, [*ids, *load.submitted])
     print(f"load average before: {before:.1f}\n")
-    print_table(
-        [
-            ("what", "p50 ms", "p99 ms", "most ms", "aim of p99", "CPU of the API, ms"),
-            _row(f"submit a job, {CLIENTS} clients at once", submits, "200 ms", submit_cpu),
-            _row("list 100 jobs", lists, "100 ms", list_cpu),
-            _row("get a job", gets, "", get_cpu),
-        ]
-    )
+    head = ("what", "p50 ms", "p99 ms", "aim", "CPU of the API", "beside a worker", "aim")
+    print_table([head, *(_row(*rows) for rows in zip(quiet, busy, strict=True))])
+    p99 = percentile(submits, 99) * 1000
     print_table(
         [
             ("what", "seen", "aim"),
             ("jobs accepted", f"{len(ids):,}", f"{options.jobs:,}"),
+            (f"p99 of each, {CLIENTS} clients at once", f"{p99:.1f} ms", "200 ms"),
+            ("CPU of the API for each", f"{submit_cpu * 1000:.1f} ms", ""),
             ("jobs lost", f"{len(lost):,}", "0"),
             ("Redis with all queued", megabytes(used), megabytes(MAX_REDIS_BYTES)),
+            *slow,
         ]
     )
 
 
-def _row(what: str, seconds: Sequence[float], aim: str, cpu: float) -> tuple[str, ...]:
-    values = (percentile(seconds, 50), percentile(seconds, 99), max(seconds))
-    shown = [f"{value * 1000:.1f}" for value in values]
-    return (what, *shown, aim, f"{cpu * 1000:.1f}")
+@dataclass(frozen=True)
+class Measured:
+    """Calls of one kind at one rate."""
+
+    what: str
+    #: Of the 99th percentile, in milliseconds.
+    aim: int
+    seconds: Sequence[float]
+    #: Of the API, for each second that was measured.
+    cpu: float
+
+
+def _row(quiet: Measured, busy: Measured) -> tuple[str, ...]:
+    p50, p99, beside = (
+        f"{percentile(seconds, part) * 1000:.1f}"
+        for seconds, part in ((quiet.seconds, 50), (quiet.seconds, 99), (busy.seconds, 99))
+    )
+    return (quiet.what, p50, p99, str(quiet.aim), f"{quiet.cpu:.0%}", beside, str(2 * quiet.aim))
+
+
+class Load:
+    """What is asked of a service that holds thousands of jobs: calls that come at their rates."""
+
+    def __init__(
+        self,
+        service: Service,
+        store: Store,
+        ids: Sequence[str],
+        dataset_id: str,
+        seconds: int,
+        watchers: int,
+    ) -> None:
+        self._service, self._store, self._ids = service, store, ids
+        self._seconds, self._watchers = seconds, watchers
+        self._body = json.dumps({**JOB, "dataset_id": dataset_id}).encode()
+        self._random = random.Random(0)  # noqa: S311 - nothing secret is drawn
+        self.submitted: list[str] = []
+
+    def measure(self) -> list[Measured]:
+        """Each row of the table."""
+        status = [request("GET", f"/v1/jobs/{self._random.choice(self._ids)}") for _ in range(300)]
+        return [
+            self._at("status of a job, 300 a second", 300, status, 25),
+            self._at("list of 50 jobs, 100 a second", 100, [request("GET", LIST)], 25),
+            self._at("submit a job, 100 a second", 100, [request("POST", JOBS, self._body)], 50),
+            self._watch(),
+        ]
+
+    def _at(self, what: str, rate: int, texts: Sequence[bytes], aim: int) -> Measured:
+        run(self._service.address, [texts[k % len(texts)] for k in range(rate)], rate)  # warm
+        self._service.cpu_seconds()
+        calls = [texts[k % len(texts)] for k in range(rate * self._seconds)]
+        seconds, bodies = run(self._service.address, calls, rate)
+        if texts[0].startswith(b"POST"):
+            self.submitted += [str(json.loads(body)["id"]) for body in bodies]
+        return Measured(what, aim, seconds, self._service.cpu_seconds() / self._seconds)
+
+    def _watch(self) -> Measured:
+        claimed = self._claim()
+        watchers = Watchers(self._service.address, f"{JOBS}/{claimed.record.id}/events", {})
+        self._service.cpu_seconds()
+        found = lags(watchers, self._watchers, partial(self._tell, claimed), 2 * self._seconds)
+        self._store.complete(claimed, output="", done=IMAGES)
+        cpu = self._service.cpu_seconds() / self._seconds
+        return Measured(f"an event to {self._watchers:,} watchers, 2 a second", 250, found, cpu)
+
+    def _claim(self) -> Claim:
+        held = self._store.claim(Lane.METHOD, worker="hand", nonce=secrets.token_hex(8))
+        assert held is not None
+        return held
+
+    def _tell(self, claimed: Claim, k: int) -> int:
+        """An event; its number."""
+        key = f"ccd:record:{claimed.record.id}"
+        self._store.redis.hdel(key, "told_ms")  # progress is told at once
+        self._store.renew(claimed, done=k + 1, total=1000)
+        return int(str(self._store.redis.hget(key, "seq")))
+
+    def drop_slow(self) -> list[tuple[str, str, str]]:
+        """What becomes of clients that never read, while others do; rows of the table."""
+        claimed = self._claim()
+        watchers = Watchers(self._service.address, f"{JOBS}/{claimed.record.id}/events", {})
+        slow = [watchers.slow() for _ in range(SLOW)]
+        before = self._service.memory()
+        for k in range(MANY_EVENTS):
+            self._tell(claimed, k)
+        time.sleep(MOST_SEND_SECONDS + 3)
+        grown = self._service.memory() - before
+        gone = dropped(slow)
+        self._store.complete(claimed, output="", done=IMAGES)
+        return [
+            ("watchers that never read, dropped", f"{gone} of {SLOW}", f"{SLOW}"),
+            ("memory of the API for them", megabytes(grown), "200 MB"),
+        ]
+
+
+@contextmanager
+def busy_worker() -> Iterator[None]:
+    """A process that computes on all cores, at the priority of a worker."""
+    process = subprocess.Popen([sys.executable, "-c", BUSY, str(NICENESS)])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 class Service:
@@ -96,6 +214,10 @@ class Service:
         times = self._process.cpu_times()
         before, self._spent = self._spent, times.user + times.system
         return self._spent - before
+
+    def memory(self) -> int:
+        """Bytes that it has."""
+        return int(self._process.memory_info().rss)
 
 
 @contextmanager
@@ -133,12 +255,6 @@ def announce(store: Store, workers: int) -> None:
 def line_to(address: str) -> closing[HTTPConnection]:
     """A connection for many calls, closed at the end."""
     return closing(HTTPConnection(address, timeout=60))
-
-
-def read(address: str, paths: Sequence[str]) -> list[float]:
-    """Seconds of each call, one after another."""
-    with line_to(address) as line:
-        return [timed(line, "GET", path)[1] for path in paths]
 
 
 def ready_dataset(address: str, store: Store, folder: Path) -> str:

@@ -53,6 +53,10 @@ Wait = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Shares = Annotated[dict[str, float], NoDecode, BeforeValidator(_split_shares)]
 
 
+#: How far a worker steps back behind the API where both want a core: who asks waits for the answer.
+NICENESS = 5
+
+
 class Settings(BaseSettings):
     """Every knob of the API and of the workers."""
 
