@@ -30,6 +30,8 @@ from workers.store import open_store
 CHECK_SECONDS = 0.2
 #: Longest stop of each part, in seconds; together under 45.
 STOP_API_SECONDS, STOP_WORKERS_SECONDS, STOP_VALKEY_SECONDS = 6.0, 31.0, 6.0
+#: A client that takes no byte of what was sent to it for so long has its connection ended.
+UNTAKEN_MS = 120_000
 #: A running service's address and process, in its data folder.
 SERVICE_FILE = "service.json"
 #: Addresses that mean all of this machine's, and the one among them that is always there.
@@ -177,6 +179,8 @@ def bind(host: str, port: int) -> sockets.socket:
     family = sockets.AF_INET6 if ":" in host else sockets.AF_INET
     listener = sockets.socket(family, sockets.SOCK_STREAM)
     listener.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
+    if hasattr(sockets, "TCP_USER_TIMEOUT"):  # Linux; its connections have it from the listener
+        listener.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_USER_TIMEOUT, UNTAKEN_MS)
     try:
         listener.bind((host, port))
         listener.listen(1024)

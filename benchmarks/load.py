@@ -39,8 +39,9 @@ CLIENTS = 4
 JOB = {"classes": ["bus", "dog", "tree"], "preset": "balanced"}
 IMAGES = 1000
 JOBS, LIST = "/v1/jobs", "/v1/jobs?limit=50"
-#: Clients that never read, and events that they do not take.
-SLOW, MANY_EVENTS = 100, 900
+#: Clients that never read, and events that are more than the kernel keeps for them.
+SLOW, LONG_EVENTS = 100, 30
+LONG = {"classes": [], "message": "x" * 200_000}
 BUSY = """
 import os, sys, torch
 os.nice(int(sys.argv[1]))
@@ -70,7 +71,9 @@ def main() -> None:
             ids, submits = submit(service.address, dataset_id, options.jobs, options.submitters)
             used = int(client.info("memory")["used_memory"])
             submit_cpu = service.cpu_seconds() / len(ids)
-            load = Load(service, store, ids, dataset_id, options.seconds, options.watchers)
+            load = Load(
+                service, store, ids, dataset_id, seconds=options.seconds, watchers=options.watchers
+            )
             quiet = load.measure()
             with busy_worker():
                 busy = load.measure()
@@ -123,6 +126,7 @@ class Load:
         store: Store,
         ids: Sequence[str],
         dataset_id: str,
+        *,
         seconds: int,
         watchers: int,
     ) -> None:
@@ -178,12 +182,11 @@ class Load:
         watchers = Watchers(self._service.address, f"{JOBS}/{claimed.record.id}/events", {})
         slow = [watchers.slow() for _ in range(SLOW)]
         before = self._service.memory()
-        for k in range(MANY_EVENTS):
-            self._tell(claimed, k)
+        facts = {"warnings": [{**LONG, "code": f"long_{k}"} for k in range(LONG_EVENTS)]}
+        self._store.complete(claimed, output="", done=IMAGES, facts=facts)
         time.sleep(MOST_SEND_SECONDS + 3)
         grown = self._service.memory() - before
         gone = dropped(slow)
-        self._store.complete(claimed, output="", done=IMAGES)
         return [
             ("watchers that never read, dropped", f"{gone} of {SLOW}", f"{SLOW}"),
             ("memory of the API for them", megabytes(grown), "200 MB"),

@@ -14,7 +14,7 @@ MOST_LINES = 500
 
 def request(method: str, path: str, body: bytes = b"", **headers: str) -> bytes:
     """A call as it goes over the line."""
-    lines = [f"{method} {path} HTTP/1.1", "Host: load"]
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     if body:
         lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]

@@ -1,14 +1,22 @@
 """When queued records will be started: what lies before them, over how fast the workers are."""
 
+import math
 import statistics
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from workers.jobs import Lane, Record, Status, rfc3339
 from workers.registry import Registry, Standing
 from workers.store import Store
 
 MINUTE_MS = 60_000
+#: A look at the workers is good for so long: reading a hundred of them costs more than all else
+#: that one answer needs, and what is told of them is told to the minute.
+CREW_SECONDS = 1.0
+
+_crews: WeakKeyDictionary[Store, dict[Lane, tuple[float, list[Standing]]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -31,12 +39,22 @@ def find_places(records: Sequence[Record], store: Store) -> dict[str, Place]:
     for lane in {record.phases[0].lane for record in queued}:
         ids = [record.id for record in queued if record.phases[0].lane is lane]
         queue = store.queue(lane, ids)
-        crew = crew_of(lane, store) if queue.ranks else []
+        crew = _recent_crew(lane, store) if queue.ranks else []
         idle, rate = sum(each.unit is None for each in crew), images_per_second(crew)
         for id, position in queue.positions().items():
             seconds = _seconds_to(position, queue.images_before(id), idle=idle, rate=rate)
             places[id] = Place(position, _to_the_minute(queue.now_ms, seconds))
     return places
+
+
+def _recent_crew(lane: Lane, store: Store) -> list[Standing]:
+    looks = _crews.setdefault(store, {})
+    now = time.monotonic()
+    looked_at, crew = looks.get(lane, (-math.inf, []))
+    if now - looked_at >= CREW_SECONDS:
+        crew = crew_of(lane, store)
+        looks[lane] = (now, crew)
+    return crew
 
 
 def crew_of(lane: Lane, store: Store) -> list[Standing]:

@@ -8,9 +8,15 @@ import pytest
 
 from models.config import PRESETS
 from tests.store_calls import STANDING
+from workers import forecast
 from workers.jobs import Kind, Lane
 from workers.registry import Registry
 from workers.stages import passes_of
+
+
+@pytest.fixture(autouse=True)
+def _look_at_the_workers_each_time(monkeypatch):
+    monkeypatch.setattr(forecast, "CREW_SECONDS", 0)
 
 
 @pytest.fixture
