@@ -13,7 +13,8 @@ class Stream:
         self._socket = socket.create_connection((address.hostname, address.port), timeout=seconds)
         again = "" if last_event_id is None else f"Last-Event-ID: {last_event_id}\r\n"
         request = (
-            f"GET {address.path} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n{again}\r\n"
+            f"GET {address.path} HTTP/1.1\r\nHost: {address.netloc}\r\n"
+            f"Accept: text/event-stream\r\n{again}\r\n"
         )
         self._socket.sendall(request.encode())
         self._raw = b""
