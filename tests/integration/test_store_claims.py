@@ -142,6 +142,7 @@ def test_a_unit_that_is_done_leaves_no_key_behind(store, redis_client):
         "ccd:outputs:job_1",
         "ccd:record:job_1",
         "ccd:records:job",
+        "ccd:projects",  # that ever had a record
         "ccd:stats",  # sums over all records
     }
 
