@@ -94,6 +94,13 @@ def test_what_is_no_service_is_told(scripted, client, body):
     assert type(problem(client)) is UnexpectedAnswer
 
 
+def test_a_key_is_not_carried_to_another_address(scripted, client):
+    scripted.will(says({}, 307, Location="https://elsewhere/"))
+
+    assert "https://elsewhere/" in str(problem(client))
+    assert len(scripted.requests) == 1
+
+
 @pytest.mark.parametrize("key", ["two words", "schlüssel", "line\nbreak"])
 def test_a_key_that_no_header_can_hold_is_refused_without_being_repeated(key):
     with pytest.raises(BadSetting) as caught:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccd_client import AsyncClient, NotFound, WaitTimedOut
+from ccd_client import AsyncClient, Client, NotFound, Patience, WaitTimedOut
 from ccd_client.events import EventReader
 from scripted import HANGS_UP, JOB, QUICK, Answer, says
 
@@ -61,6 +61,21 @@ def test_a_stream_that_was_read_to_its_end_has_nothing_more(scripted, job):
     scripted.will(Answer(204, b""))
 
     assert list(job.events(after=9)) == []
+
+
+def test_a_job_may_be_quiet_for_longer_than_the_patience_lasts(scripted):
+    quiet = Answer(200, b": alive\n\n", {"Content-Type": "text/event-stream"})
+    scripted.will(says(JOB), *[quiet] * 6, stream((1, "job.done", DONE)))
+    patience = Patience(seconds=0.05, first_pause_seconds=0.03, longest_pause_seconds=0.03)
+
+    with Client(scripted.url, patience=patience) as client:
+        assert client.jobs.get("job_1").wait(on_event=lambda _: None).is_good
+
+
+def test_an_answer_that_is_no_stream_means_polling(scripted, job):
+    scripted.will(says({"data": []}), says(DONE))
+
+    assert [event.type for event in job.events()] == ["job.snapshot", "job.done"]
 
 
 def test_what_is_gone_begins_anew(scripted, job):

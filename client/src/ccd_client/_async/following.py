@@ -8,8 +8,14 @@ import httpx
 from ccd_client._async.transport import AsyncTransport
 from ccd_client._async_io import Stream, closing, raw, sleep
 from ccd_client.calls import Call, get
-from ccd_client.errors import NotFound, Problem, ServiceUnreachable, WaitTimedOut
-from ccd_client.events import DONE, SILENCE_SECONDS, EventReader, PolledEvents
+from ccd_client.errors import (
+    NotFound,
+    Problem,
+    ServiceUnreachable,
+    UnexpectedAnswer,
+    WaitTimedOut,
+)
+from ccd_client.events import DONE, SILENCE_SECONDS, STREAM, EventReader, PolledEvents
 from ccd_client.models import Event
 from ccd_client.retries import Tries
 
@@ -49,6 +55,8 @@ class AsyncFollower:
                 if problem.code == "job_not_found":
                     raise
                 break
+            except UnexpectedAnswer:
+                break
             except (ServiceUnreachable, Problem) as failure:
                 if isinstance(failure, Problem) and failure.status in NO_STREAM:
                     break
@@ -65,10 +73,12 @@ class AsyncFollower:
         async with self._transport.open(self._call()) as response:
             if response.status_code == httpx.codes.NO_CONTENT:
                 return
+            if STREAM not in response.headers.get("Content-Type", ""):
+                raise UnexpectedAnswer(f"{self._path}/events is no stream")
             async with closing(raw(response)) as chunks:
                 async for chunk in chunks:
+                    self._tries.reset()  # also by a comment: a job may be quiet for long
                     for event in self._reader.feed(chunk):
-                        self._tries.reset()
                         yield event
                     self._check_time()
         raise ServiceUnreachable(f"the events of {self._path} broke off")

@@ -91,6 +91,10 @@ class Transport:
                 if response.is_error:
                     response.read()
                     raise problem_of(response)
+                if response.is_redirect:
+                    # Not followed: the key is for the address that was named.
+                    there = response.headers.get("Location", "elsewhere")
+                    raise UnexpectedAnswer(f"{self.url} sends its callers to {there}: name that")
                 yield response
         except httpx.TransportError as error:
             raise ServiceUnreachable(
