@@ -1,6 +1,8 @@
 """Every request is asked for its key before anything of it is read."""
 
 import asyncio
+import hashlib
+import math
 import time
 from contextlib import suppress
 
@@ -8,13 +10,16 @@ import structlog
 from anyio.to_thread import run_sync
 from fastapi import Depends, Request
 from redis import Redis, RedisError
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Send
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as ASGIScope
 
+from app.audit import address_of
 from app.callers import ANYBODY, Caller, Scope
 from app.errors import Problem, problem_response
 from app.keys import TOKEN, Key, KeyStore, now_ms
+from app.limits import MAX_REMEMBERED, Buckets, Standing
+from workers.settings import Settings
 
 log = structlog.get_logger()
 
@@ -36,34 +41,56 @@ class Authenticate:
     Args:
         app: what answers.
         keys: None where the service asks for none.
+        settings: tell how many calls are taken.
     """
 
-    def __init__(self, app: ASGIApp, keys: KeyStore | None) -> None:
+    def __init__(self, app: ASGIApp, keys: KeyStore | None, settings: Settings) -> None:
         self._app, self._keys = app, keys
+        self._calls = _calls(settings)
+        self._guesses = Guesses(settings.rate_failures) if settings.rate_failures else None
         self._noted: dict[str, float] = {}
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        told: dict[str, str] = {}
         try:
-            caller = await self._caller(scope)
+            caller = scope["state"]["caller"] = await self._caller(scope)
             if not is_open(scope["path"]):
+                told = self._count(caller, scope)
                 check_scope(caller, _wanted(scope["method"]))
         except Problem as problem:
+            problem.headers.update(told)
             answer = problem_response(problem, scope["state"]["request_id"])
             await answer(scope, receive, send)
             return
-        scope["state"]["caller"] = caller
         with structlog.contextvars.bound_contextvars(key=caller.key_id):
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, _telling(send, told) if told else send)
+
+    def _count(self, caller: Caller, scope: ASGIScope) -> dict[str, str]:
+        """What the answer tells of how many calls are left; nothing where there is no limit.
+
+        Raises:
+            Problem: `rate_limited`.
+        """
+        if self._calls is None:
+            return {}
+        standing = self._calls.take(caller.key_id or address_of(scope))
+        told = self._calls.headers(standing)
+        if not standing.is_allowed:
+            raise too_many("the key has made more calls than it may", standing, told)
+        return told
 
     async def _caller(self, scope: ASGIScope) -> Caller:
         if self._keys is None:
             return ANYBODY
         if is_open(scope["path"]):
             return STRANGER
-        key = await _opened(self._keys, _token(Headers(scope=scope)))
+        if self._guesses is None:
+            key = await _opened(self._keys, scope)
+        else:
+            key = await self._guesses.checked(self._keys, scope)
         self._note_use(key.id, scope["app"])
         return key.caller
 
@@ -130,11 +157,67 @@ def _token(headers: Headers) -> str:
     return token.strip()
 
 
-async def _opened(keys: KeyStore, token: str) -> Key:
-    """The key that `token` opens."""
-    parts = TOKEN.fullmatch(token)
+class Guesses:
+    """How often an address may be wrong about a key. `rate` is a minute's."""
+
+    def __init__(self, rate: float) -> None:
+        self._failures = Buckets(rate / 60, math.ceil(rate))
+        #: Addresses with the digest of what was right there: they are not held up by others.
+        self._right: dict[str, None] = {}
+
+    async def checked(self, keys: KeyStore, scope: ASGIScope) -> Key:
+        """The key that opens; a guess too many is not even looked at.
+
+        Raises:
+            Problem: `unauthorized`, or `rate_limited`.
+        """
+        address = address_of(scope)
+        header = Headers(scope=scope).get("authorization", "").encode("latin-1")
+        mark = f"{address} {hashlib.sha256(header).hexdigest()}"
+        standing = self._failures.look(address)
+        if not standing.is_allowed and mark not in self._right:
+            raise too_many("too many calls with a wrong key came from your address", standing, {})
+        try:
+            key = await _opened(keys, scope)
+        except Problem as problem:
+            if problem.code == "unauthorized":
+                self._failures.take(address)
+                self._right.pop(mark, None)
+            raise
+        while len(self._right) >= MAX_REMEMBERED:
+            self._right.pop(next(iter(self._right)))
+        self._right[mark] = None
+        return key
+
+
+def too_many(detail: str, standing: Standing, told: dict[str, str]) -> Problem:
+    """The problem of a call too many."""
+    headers = {**told, "Retry-After": str(standing.retry_seconds)}
+    return Problem(
+        "rate_limited", f"{detail}; call again in {standing.retry_seconds} s", headers=headers
+    )
+
+
+def _calls(settings: Settings) -> Buckets | None:
+    rate = settings.rate_requests
+    return Buckets(rate, settings.rate_burst) if rate else None
+
+
+def _telling(send: Send, told: dict[str, str]) -> Send:
+    async def send_telling(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(told)
+        await send(message)
+
+    return send_telling
+
+
+async def _opened(keys: KeyStore, scope: ASGIScope) -> Key:
+    """The key that a request comes with."""
+    parts = TOKEN.fullmatch(_token(Headers(scope=scope)))
     if parts is None:
         raise unauthorized("the header Authorization has no key: ID.SECRET, `key_...` in front")
+    scope["state"]["claimed_key_id"] = parts[1]
     key = keys.remembered(parts[1])
     if key is None:
         try:

@@ -2,19 +2,22 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from anyio.to_thread import run_sync
 from fastapi import Request, Response
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from app.creating import Creation, Show
 from app.deps import Services
 from app.errors import Problem, invalid
+from app.middleware import declared_length
 from app.schemas import MaxBadFraction
 from app.text import Name
 from app.uploads import Upload, is_json, is_multipart, receive_upload, upload_folder
-from workers.jobs import Record
+from workers.jobs import Kind, Record
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -44,6 +47,7 @@ async def create_from_json_or_files(
     from_json: Callable[[Services, Body], Record],
     from_upload: Callable[[Services, Upload, Path], Record],
     show: Show,
+    makes_dataset: bool = True,
 ) -> Response:
     """Read the body, whichever it is, and answer with what it makes.
 
@@ -59,6 +63,9 @@ async def create_from_json_or_files(
         raise Problem(
             "unsupported_media_type", "send application/json, or multipart/form-data with files"
         )
+    if makes_dataset:
+        declared = declared_length(request.scope)
+        await run_sync(partial(services.check_quota, Kind.DATASET, more_bytes=declared))
     async with upload_folder(services.data) as folder:
         upload = await receive_upload(
             request, folder, data=services.data, max_bytes=services.settings.max_upload_bytes

@@ -123,7 +123,8 @@ def api(
             listener = socket.socket(fileno=fd)
     except CannotServe as error:
         fail(str(error))
-    Server(config_of(create_app(settings))).run(sockets=[listener])
+    config = config_of(create_app(settings), trusted_proxies=settings.trusted_proxies)
+    Server(config).run(sockets=[listener])
 
 
 @app.command()

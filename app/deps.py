@@ -15,7 +15,7 @@ from app.request_times import RequestTimes
 from workers.files import DataFolder
 from workers.jobs import NOBODY, Kind, Lane, Mark, Record, new_id
 from workers.settings import SUBMITTER_PATTERN, Settings
-from workers.store import RecordNotFound, Store
+from workers.store import QuotaExceeded, RecordNotFound, Store
 
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
@@ -46,6 +46,32 @@ class Services:
     caller: Caller = ANYBODY
     #: The key of the request, where it has one.
     mark: Mark | None = None
+
+    @property
+    def quotas(self) -> dict[str, int]:
+        """What a project may have; 0 where there is no limit."""
+        settings = self.settings
+        return {
+            "jobs": settings.quota_jobs,
+            "images": settings.quota_images,
+            "bytes": settings.quota_bytes,
+        }
+
+    def check_quota(self, kind: Kind, *, more_bytes: int = 0) -> None:
+        """Refuse early what would be refused when it has come; that is exact, this is not.
+
+        Raises:
+            QuotaExceeded: the caller's project has used what it may.
+        """
+        is_job = kind is Kind.JOB
+        more = {"jobs": 1} if is_job else {"images": 1, "bytes": more_bytes}
+        limits = {name: self.quotas[name] for name in more if self.quotas[name]}
+        if not limits:
+            return
+        used = self.store.usage(self.caller.project)
+        for name, limit in limits.items():
+            if used[name] + more[name] > limit:
+                raise QuotaExceeded(name, limit, used[name])
 
     def new_id(self, prefix: str) -> str:
         """Of a new record: a request that is sent again with its key gets the same ids."""

@@ -18,7 +18,7 @@ from workers.deletion import StillUsed
 from workers.eviction import UnsafeRedis
 from workers.files import DiskFull
 from workers.paths import PathNotAllowed
-from workers.store import DatasetInUse, RecordNotFound
+from workers.store import DatasetInUse, QuotaExceeded, RecordNotFound
 from workers.thresholds import VersionDamaged
 
 log = structlog.get_logger()
@@ -26,6 +26,8 @@ log = structlog.get_logger()
 MEDIA_TYPE = "application/problem+json"
 #: Seconds after which a client may try again when Redis does not answer.
 RETRY_AFTER_SECONDS = 5
+#: The same where a quota is used up: something has to end or be deleted first.
+QUOTA_RETRY_SECONDS = 60
 #: A wrong value is repeated in the answer up to this many characters.
 MAX_SHOWN_CHARACTERS = 80
 #: Type of the pydantic errors that app/schemas.py raises: their message is whole.
@@ -256,6 +258,19 @@ KINDS: dict[str, ProblemKind] = {
         "Redis has an eviction policy other than noeviction, under which it deletes records of "
         "jobs when its memory is full. Nothing is accepted until that is changed.",
     ),
+    "rate_limited": ProblemKind(
+        429,
+        "Too many calls",
+        "The key has made more calls than it may (CCD_RATE_REQUESTS, CCD_RATE_BURST), or the "
+        "address too many with a wrong key (CCD_RATE_FAILURES). The header Retry-After says when "
+        "to call again.",
+    ),
+    "quota_exceeded": ProblemKind(
+        429,
+        "The project has used what it may",
+        "The detail names the quota: CCD_QUOTA_BYTES, CCD_QUOTA_IMAGES or CCD_QUOTA_JOBS. Delete "
+        "what is no longer needed, or let jobs finish. GET /v1/usage tells what is used.",
+    ),
     "scope_missing": ProblemKind(
         403,
         "The key may not do that",
@@ -467,6 +482,15 @@ def _no_record(error: RecordNotFound) -> Problem:
     return Problem(f"{noun}_not_found", f"there is no {noun} {shown(error.id)}")
 
 
+def _quota_exceeded(error: QuotaExceeded) -> Problem:
+    return Problem(
+        "quota_exceeded",
+        f"your project has {error.used:,} of {error.limit:,} {error.name} "
+        f"(CCD_QUOTA_{error.name.upper()}), and this would be more",
+        headers={"Retry-After": str(QUOTA_RETRY_SECONDS)},
+    )
+
+
 def _store_silent(
     error: redis.RedisError,
     detail: str = "the job store does not answer; nothing is lost, try again",
@@ -494,8 +518,8 @@ def _as(code: str) -> Callable[[Exception], Problem]:
 
 #: Errors that a request has coming: sent again, it meets them again.
 REFUSALS = (
-    *(ArchiveRejected, ConfigError, DatasetInUse, PathNotAllowed, Problem, RecordNotFound),
-    *(RequestValidationError, UnsupportedArchive, ValidationError),
+    *(ArchiveRejected, ConfigError, DatasetInUse, PathNotAllowed, Problem, QuotaExceeded),
+    *(RecordNotFound, RequestValidationError, UnsupportedArchive, ValidationError),
 )
 
 #: What each error of the lower halves becomes.
@@ -508,6 +532,7 @@ DOMAIN: dict[type[Exception], Callable[[Any], Problem]] = {
     DiskFull: _as("disk_full"),
     PathNotAllowed: _as("path_not_allowed"),
     Problem: lambda problem: problem,
+    QuotaExceeded: _quota_exceeded,
     RecordNotFound: _no_record,
     RequestValidationError: _wrong_fields,
     UnsupportedArchive: _as("unsupported_archive"),

@@ -1,6 +1,6 @@
 """Bodies of requests and answers about keys."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -72,4 +72,60 @@ class KeyPage(Reply):
     """A page of keys."""
 
     data: list[KeyRead]
+    next_cursor: str | None
+
+
+class Quota(Reply):
+    """One thing that a project uses."""
+
+    used: int
+    limit: int | None
+
+
+class Quotas(Reply):
+    """All that a project may use."""
+
+    bytes: Quota = Field(description="Of uploads, as they were sent.")
+    images: Quota = Field(description="Of ready datasets.")
+    jobs: Quota = Field(description="That wait or run.")
+
+
+class RequestRate(Reply):
+    """How often a key may call."""
+
+    per_second: float
+    burst: int
+
+
+class Usage(Reply):
+    """What a project has used, and what it may."""
+
+    project: str
+    quotas: Quotas
+    requests: RequestRate | None
+
+
+class AuditRow(Reply):
+    """A change, or a call that was denied."""
+
+    at: str
+    key_id: str | None
+    claimed_key_id: str | None = Field(
+        description="The key that was named where none, or another one, was proven."
+    )
+    project: str | None
+    operation: str | None = Field(description="The operationId; null where none was reached.")
+    method: str
+    path: str
+    record_id: str | None = Field(description="What was made, or what the address names.")
+    status: int
+    outcome: Literal["done", "denied", "refused", "failed"]
+    request_id: str | None
+    address: str
+
+
+class AuditPage(Reply):
+    """A page of the audit log."""
+
+    data: list[AuditRow]
     next_cursor: str | None

@@ -10,6 +10,7 @@ from anyio.to_thread import run_sync
 from fastapi import FastAPI
 
 from app import openapi
+from app.audit import Audit, AuditLog
 from app.auth import Authenticate
 from app.deps import Services
 from app.errors import add_error_handlers
@@ -25,6 +26,7 @@ from app.routes import (
     evaluations,
     events,
     exports,
+    governance,
     health,
     images,
     jobs,
@@ -54,13 +56,14 @@ from workers.version import code_version
 ROUTERS = (
     *(datasets, jobs, events, progress, labels, images, artifacts, reports),
     *(students, thresholds, predictions, evaluations, exports),
-    *(keys, workers, health, problems),
+    *(keys, governance, workers, health, problems),
 )
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The application; Redis need not answer yet."""
-    times, keys = RequestTimes(), KeyStore(DataFolder(settings.data))
+    data = DataFolder(settings.data)
+    times, keys, audit = RequestTimes(), KeyStore(data), AuditLog(data)
     app = FastAPI(
         title="ccd-service",
         summary="A folder of images and class names in; labels and a trained classifier out.",
@@ -75,7 +78,8 @@ def create_app(settings: Settings) -> FastAPI:
     add_error_handlers(app)
     # The last one added is the outermost.
     app.add_middleware(BodyCap)
-    app.add_middleware(Authenticate, keys=keys if settings.auth else None)
+    app.add_middleware(Authenticate, keys=keys if settings.auth else None, settings=settings)
+    app.add_middleware(Audit, audit=audit)
     app.add_middleware(KnownHosts, loopback_only=not settings.auth)
     app.add_middleware(AccessLog, observe=times.observe)
     app.add_middleware(RequestId)

@@ -17,7 +17,14 @@ UNUSED = ("HTTPValidationError", "ValidationError")
 KEY_PROBLEMS = ("idempotency_in_flight", "idempotency_key_reused")
 
 #: Any call that needs a key may answer these.
-COMMON = ("unauthorized", "scope_missing", "invalid_request", "redis_unavailable", "redis_unsafe")
+COMMON = (
+    "unauthorized",
+    "scope_missing",
+    "rate_limited",
+    "invalid_request",
+    "redis_unavailable",
+    "redis_unsafe",
+)
 #: How a key is sent.
 SCHEME = {"type": "http", "scheme": "bearer", "bearerFormat": "key_ID.SECRET"}
 

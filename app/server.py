@@ -2,6 +2,7 @@
 
 import secrets
 import socket
+from collections.abc import Sequence
 
 import uvicorn
 from fastapi import FastAPI
@@ -88,8 +89,13 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def config_of(app: FastAPI, *, grace_seconds: int = GRACE_SECONDS) -> uvicorn.Config:
-    """The log is ours alone."""
+def config_of(
+    app: FastAPI, *, grace_seconds: int = GRACE_SECONDS, trusted_proxies: Sequence[str] = ()
+) -> uvicorn.Config:
+    """The log is ours alone; who calls is what the network tells, but for proxies that are named.
+
+    uvicorn itself would believe whoever comes from this machine.
+    """
     return uvicorn.Config(
         app,
         http=Protocol,
@@ -97,4 +103,6 @@ def config_of(app: FastAPI, *, grace_seconds: int = GRACE_SECONDS) -> uvicorn.Co
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=grace_seconds,
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=list(trusted_proxies),
     )

@@ -22,7 +22,7 @@ from workers.outcomes import REQUEST, read_kept, write_request
 from workers.paths import allowed_file, display_path
 from workers.sources import FoldersOverlap, folder_paths, separate_folders
 from workers.stages import passes_of, student_id_of
-from workers.store import RecordNotFound
+from workers.store import QuotaExceeded, RecordNotFound
 
 REGISTER = Phase("register", Lane.IO, units=1, sequential=False, weight=1)
 CHECK = Phase("check", Lane.METHOD, units=1, sequential=False, weight=0.01)
@@ -94,7 +94,8 @@ def submit_upload(
     """
     archive = _check_fields(upload, files_field)
     if archive is not None:
-        check_archive(archive.path, services.settings)
+        contents = check_archive(archive.path, services.settings)
+        stored = {"images": len(contents.members), "bytes": contents.unpacked}
         source: dict[str, Any] = {"kind": "archive", "path": UPLOADED_ARCHIVE}
         source["filename"] = display_path(archive.raw_name)
         brought = archive.path
@@ -103,10 +104,12 @@ def submit_upload(
         with disk_guard(services.data.root):
             _write_names(staging, files)
         source = {"kind": "files", "path": UPLOADED_FILES, "count": len(files)}
+        stored = {"images": len(files), "bytes": sum(file.bytes for file in files)}
         brought = staging
     request = {
         "name": name,
         "source": source,
+        "stored": stored,
         "max_bad_fraction": max_bad_fraction,
         "hidden": hidden,
     }
@@ -129,6 +132,7 @@ def submit_job(services: Services, body: JobCreate, *, submitter: str = NOBODY) 
         PathNotAllowed: of the source.
     """
     config = checked_config(services, body)
+    services.check_quota(Kind.JOB)
     priority = Priority[body.priority.upper()]
     dataset_id = _usable_dataset(services, body, priority=priority, submitter=submitter)
     request = {
@@ -298,8 +302,8 @@ def submit_record(
         raise
     # From here on Redis may have taken it even if it does not answer: what it needs stays.
     try:
-        record = services.store.create(kind, id, phases=[phase], **asked)
-    except (RecordNotFound, ResponseError):
+        record = services.store.create(kind, id, phases=[phase], quotas=services.quotas, **asked)
+    except (QuotaExceeded, RecordNotFound, ResponseError):
         if not _is_known(services, id):  # a first try may have been taken, its answer lost
             services.data.discard(folder)
         raise

@@ -120,7 +120,11 @@ class RunningServer:
     def __init__(self, settings: Settings) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
-        self.server = Server(config_of(create_app(settings), grace_seconds=2))
+        self.server = Server(
+            config_of(
+                create_app(settings), grace_seconds=2, trusted_proxies=settings.trusted_proxies
+            )
+        )
         self.thread = threading.Thread(
             target=self.server.run, kwargs={"sockets": [self.listener]}, daemon=True
         )

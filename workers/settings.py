@@ -118,6 +118,21 @@ class Settings(BaseSettings):
 
     #: Whether every call needs a key. Without keys everybody may do everything.
     auth: bool = True
+    #: Calls a second that a key may make for long, in each process of the API; 0: no limit.
+    rate_requests: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
+    #: Calls that a key may make at once where it has made none for a while.
+    rate_burst: int = Field(default=100, ge=1)
+    #: Calls a minute with a wrong key, or none, that an address may make; 0: no limit.
+    rate_failures: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60
+    #: Bytes that the uploads of a project may have; 0: no limit.
+    quota_bytes: int = Field(default=0, ge=0)
+    #: Images that the datasets of a project may have; 0: no limit.
+    quota_images: int = Field(default=0, ge=0)
+    #: Jobs of a project that may wait or run at a time; 0: no limit.
+    quota_jobs: int = Field(default=0, ge=0)
+    #: Addresses of proxies whose X-Forwarded-For is believed, as in 10.0.0.1,10.1.0.0/16.
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)] = ()
+
     #: Address that the API binds.
     host: str = "127.0.0.1"
     #: Port that the API binds.

@@ -81,6 +81,14 @@ class DatasetInUse(Exception):
         self.id, self.users = id, tuple(users)
 
 
+class QuotaExceeded(Exception):
+    """The project may have no more of this."""
+
+    def __init__(self, name: str, limit: int, used: int) -> None:
+        super().__init__(f"{name}: {used:,} of {limit:,} are used, and this would be too many")
+        self.name, self.limit, self.used = name, limit, used
+
+
 class Renewal(StrEnum):
     OK = "ok"
     #: Renewed, but the record is to be cancelled: stop and call `stopped`.
@@ -185,6 +193,7 @@ class Store:
         waits_for: str | None = None,
         keep_seconds: float | None = None,
         request_id: str | None = None,
+        quotas: Mapping[str, int] | None = None,
     ) -> Record:
         """Queues the units of the first phase, or waits until `waits_for` has succeeded.
 
@@ -194,13 +203,15 @@ class Store:
 
         Raises:
             RecordNotFound: `waits_for` names no record.
+            QuotaExceeded: `project` may have no more: of `jobs`, `images` or `bytes`.
         """
         if not -MAX_PRIORITY <= priority <= MAX_PRIORITY:
             raise ValueError(f"priority must lie in [-100, 100], is {priority}")
-        fields = self._run(
-            "create",
+        fields = self._create(
             *(id, kind, json.dumps(request), write_phases(phases)),
-            _asked(priority, submitter, project, passes, request_id),
+            _asked(
+                priority, submitter, project, passes=passes, request_id=request_id, quotas=quotas
+            ),
             *(waits_for or "", "" if keep_seconds is None else round(keep_seconds * 1000)),
         )
         if fields is None:
@@ -216,7 +227,13 @@ class Store:
         answer = self._run(
             "restore",
             *(kept.id, kept.kind, json.dumps(kept.request), write_phases(kept.phases)),
-            _asked(kept.priority, kept.submitter, kept.project, kept.passes, kept.request_id),
+            _asked(
+                kept.priority,
+                kept.submitter,
+                kept.project,
+                passes=kept.passes,
+                request_id=kept.request_id,
+            ),
             *(kept.waits_for or "", kept.created_ms),
             "" if kept.ending is None else write_ending(kept.ending),
             "" if kept.mark is None else json.dumps(vars(kept.mark)),
@@ -261,6 +278,11 @@ class Store:
     def count(self, kind: Kind, *, project: str = DEFAULT_PROJECT) -> int:
         """How many records of a kind are listed."""
         return self.redis.zcard(_index(kind, project))
+
+    def usage(self, project: str) -> dict[str, int]:
+        """`images` and `bytes` that a project has stored, and its `jobs` that wait or run."""
+        images, byte_count, jobs = self._run("usage", project)
+        return {"images": images, "bytes": byte_count, "jobs": jobs}
 
     def projects(self) -> Sequence[str]:
         """All that ever had a record."""
@@ -481,6 +503,15 @@ class Store:
     def _run(self, script: str, *args: str | float) -> Any:
         return self._scripts[script](args=[self._constants, *args])
 
+    def _create(self, *args: str | float) -> Any:
+        try:
+            return self._run("create", *args)
+        except redis.ResponseError as error:
+            told = str(error).split()
+            if told[0] != "QUOTA":
+                raise
+            raise QuotaExceeded(told[1], int(told[2]), int(told[3])) from error
+
     def _run_claimed(self, script: str, claim: Claim, *args: str | float) -> Any:
         found = self._run(script, claim.unit_id, claim.nonce, *args)
         if found is None:
@@ -495,7 +526,15 @@ class Store:
         return [read_record(fields) for fields in pipeline.execute() if fields]
 
 
-def _asked(priority: int, submitter: str, project: str, passes: int, request_id: str | None) -> str:
+def _asked(
+    priority: int,
+    submitter: str,
+    project: str,
+    *,
+    passes: int,
+    request_id: str | None,
+    quotas: Mapping[str, int] | None = None,
+) -> str:
     return json.dumps(
         {
             "priority": priority,
@@ -503,6 +542,7 @@ def _asked(priority: int, submitter: str, project: str, passes: int, request_id:
             "project": project,
             "passes": passes,
             "request_id": request_id or "",
+            "quotas": dict(quotas or {}),
         }
     )
 

@@ -79,6 +79,7 @@ async def create_evaluation(job_id: str, creation: CreationDep, submitter: Submi
             services, job, body, submitter=submitter
         ),
         from_upload=from_upload,
+        makes_dataset=False,
         show=partial(_shown, creation.services),
     )
 

@@ -15,9 +15,9 @@ from workers.settings import Settings
 #: Answered without a key.
 OPEN = {"/livez", "/readyz", "/openapi.json", "/problems", "/problems/{code}"}
 #: About the service itself: for the scope admin, whatever the project.
-SERVICE = re.compile(r"/v1/keys(?!/current)|/v1/workers|/metrics")
+SERVICE = re.compile(r"/v1/keys(?!/current)|/v1/workers|/v1/audit|/metrics")
 #: Routes that see no record: there is nothing foreign for them.
-OWN = {"create_dataset", "get_current_key"}
+OWN = {"create_dataset", "get_current_key", "get_usage"}
 #: A body for each call that needs one, so that it gets as far as the record.
 BODIES = {
     "create_job": lambda ids: {"dataset_id": ids["dataset_id"], "classes": ["a", "b"]},

@@ -117,12 +117,55 @@ local function note_end(id, to, err)
   note(id, err and 'error' or 'info', 'job.' .. to, phase, '', '', fields)
 end
 
+local function usage_key(project) return 'ccd:usage:' .. project end
+local function unfinished_key(project) return 'ccd:unfinished:' .. project end -- its jobs
+
+-- What a dataset counts for: its images once it is ready, its uploaded bytes while it is there.
+local function stored_by(id)
+  local stored = cjson.decode(read(id, 'request')).stored
+  local counts = read(id, 'status') == 'succeeded' and read(id, 'fact:counts')
+  return counts and cjson.decode(counts).accepted or 0, stored and stored.bytes or 0
+end
+
+-- Sums up what a project has stored where that was not done yet: the first time, and after an
+-- upgrade. Called before any of it changes.
+local function count_usage(project)
+  if redis.call('EXISTS', usage_key(project)) == 1 then return end
+  local images, bytes = 0, 0
+  for _, member in ipairs(redis.call('ZRANGE', index_key('dataset', project), 0, -1)) do
+    local more_images, more_bytes = stored_by(member:match(':(.*)'))
+    images, bytes = images + more_images, bytes + more_bytes
+  end
+  redis.call('HSET', usage_key(project), 'images', images, 'bytes', bytes)
+end
+
+local function add_usage(project, images, bytes)
+  redis.call('HINCRBY', usage_key(project), 'images', images)
+  redis.call('HINCRBY', usage_key(project), 'bytes', bytes)
+end
+
+-- Jobs of a project that wait or run; an older worker ended some without a word.
+local function count_jobs(project)
+  for _, id in ipairs(redis.call('SMEMBERS', unfinished_key(project))) do
+    local status = read(id, 'status')
+    if not status or is_final(status) then redis.call('SREM', unfinished_key(project), id) end
+  end
+  return redis.call('SCARD', unfinished_key(project))
+end
+
 -- The end of a record, and what that means to those that wait for it. A record with a time to
 -- keep it is passing: it leaves the list of its kind now, and Redis when the time is over.
 local function finish(id, to, err)
   close_all(id, running_key(id))
   close_all(id, open_key(id))
+  local kind, project = read(id, 'kind'), project_of(id)
+  if kind == 'dataset' then count_usage(project) end
   move(id, to)
+  if kind == 'dataset' and to == 'succeeded' then
+    local images = stored_by(id)
+    add_usage(project, images, 0)
+  end
+  if kind == 'job' then redis.call('SREM', unfinished_key(project), id) end
   lessen(id, number(id, 'left'))
   write(id, 'finished_ms', NOW)
   count(1, 'ended', read(id, 'kind'), to)
@@ -213,6 +256,13 @@ local function admit(id, kind, request, phases, created_ms, asked)
     'project', asked.project, 'passes', asked.passes, 'lane', lane, 'score', score,
     'created_ms', created_ms)
   redis.call('SADD', PROJECTS, asked.project)
+  if kind == 'dataset' then
+    count_usage(asked.project)
+    local images, bytes = stored_by(id)
+    add_usage(asked.project, images, bytes)
+  elseif kind == 'job' then
+    redis.call('SADD', unfinished_key(asked.project), id)
+  end
   redis.call('ZADD', index_key(kind, asked.project), 0, string.format('%013.0f:%s', created_ms, id))
   if asked.request_id ~= '' then write(id, 'request_id', asked.request_id) end
   touch(id)

@@ -12,6 +12,11 @@ for i = 2, #ARGV do
   end
 end
 for _, id in ipairs(present) do
+  if read(id, 'kind') == 'dataset' then
+    count_usage(project_of(id))
+    local images, bytes = stored_by(id)
+    add_usage(project_of(id), -images, -bytes)
+  end
   unlist(id)
   redis.call('SREM', UNKEPT, id)
   redis.call('DEL', record_key(id), outputs_key(id))

@@ -33,6 +33,13 @@ if waits_for ~= '' then write(id, 'waits_for', waits_for) end
 for i = 1, #ended.fields, 2 do
   write(id, ended.fields[i], ended.fields[i + 1])
 end
+local project = project_of(id)
+if kind == 'dataset' then
+  local images = stored_by(id)
+  add_usage(project, images, 0)
+elseif kind == 'job' then
+  redis.call('SREM', unfinished_key(project), id)
+end
 for i = 1, #ended.outputs, 2 do
   redis.call('HSET', outputs_key(id), ended.outputs[i], ended.outputs[i + 1])
 end
