@@ -25,6 +25,7 @@ from workers.durable import (
 )
 from workers.fault_points import fault
 from workers.jobs import Kind
+from workers.paths import SERVICES_OWN
 
 #: The list of a dataset's images, one row per image, in blocks of this many.
 MANIFEST = "manifest.parquet"
@@ -98,6 +99,7 @@ class DataFolder:
         others = (self.phases, self.weights, self.staging_root, self.deletions)
         for folder in (*map(self.records, Kind), *others):
             folder.mkdir(parents=True, exist_ok=True)
+        (self.root / SERVICES_OWN).touch()
         for folder in (self.keys, self.audit):
             folder.mkdir(mode=0o700, exist_ok=True)
 

@@ -32,7 +32,14 @@ SCHEMA = pa.schema(
 
 #: A file skipped for one of these reasons is a bad image only if it is named like an image: a
 #: folder may hold notes and lists beside its pictures.
-NO_IMAGE_CODES = {"unsupported_format", "empty_file", "link_outside", "link_repeated", "not_a_file"}
+NO_IMAGE_CODES = {
+    "unsupported_format",
+    "empty_file",
+    "link_outside",
+    "link_repeated",
+    "not_a_file",
+    "services_own",
+}
 RAW_SUFFIXES = tuple(suffix.encode() for suffix in IMAGE_SUFFIXES)
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 #: What the name of an image ends in, in small letters; what a file is, its bytes say.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+#: A folder with this file in it belongs to a service, with all that is below: what others have
+#: uploaded there is never read as a source, whatever folders are allowed.
+SERVICES_OWN = ".ccd-data"
 #: Largest file that is read at all, in bytes; an image of 50 million pixels is smaller.
 MAX_FILE_BYTES = 1 << 29
 
@@ -94,7 +97,13 @@ def _resolved(path: str, roots: Sequence[Path]) -> Path:
     real = Path(path).resolve(strict=True)
     if not Path(path).is_absolute() or not any(real.is_relative_to(root) for root in roots):
         raise ValueError(path)
+    if _is_services_own(real):
+        raise ValueError(path)
     return real
+
+
+def _is_services_own(path: Path) -> bool:
+    return any((folder / SERVICES_OWN).exists() for folder in (path, *path.parents))
 
 
 def open_regular(path: bytes) -> int:
@@ -148,6 +157,9 @@ def _below(top: Path, base: Path) -> bytes:
     return b"" if top == base else os.fsencode(top.relative_to(base)) + b"/"
 
 
+_OWN_ENTRY = os.fsencode(SERVICES_OWN) + b"\0f"
+
+
 class _Walk:
     """One walk: where it may go, and where it has been."""
 
@@ -176,6 +188,10 @@ class _Walk:
             refusal = FileRefused("unreadable", f"cannot be listed: {error.strerror}")
             yield _refused(prefix.rstrip(b"/"), refusal)
             return
+        if _OWN_ENTRY in listing:
+            refusal = FileRefused("services_own", "is the folder of a service's own data")
+            yield _refused(prefix.rstrip(b"/"), refusal)
+            return
         for entry in listing:
             name, is_link = entry[:-2], entry.endswith(b"\0l")
             raw, path = prefix + name, folder + b"/" + name.rstrip(b"/")
@@ -195,7 +211,8 @@ class _Walk:
             is_folder = stat.S_ISDIR(os.lstat(target).st_mode)
         except OSError:
             target, is_folder = b"", False
-        if not any(_is_inside(target, root) for root in self.roots):
+        is_allowed = any(_is_inside(target, root) for root in self.roots)
+        if not is_allowed or _is_services_own(Path(os.fsdecode(target))):
             # The same words whether or not something is there.
             raise FileRefused("link_outside", "is a link that leads to nothing that may be read")
         if is_folder:

@@ -267,7 +267,7 @@ def keyed_server(
     api_settings: Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[RunningServer, Settings]]:
     """A service that asks for keys, on a data folder of its own."""
-    own = {"data": tmp_path_factory.mktemp("keyed"), "auth": True}
+    own = {"data": tmp_path_factory.mktemp("keyed"), "auth": True, "rate_failures": 0}
     settings = Settings(**{**api_settings.model_dump(), **own})
     with RunningServer(settings) as server:
         yield server, settings

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from workers import paths
-from workers.paths import FileRefused, PathNotAllowed, allowed_folder, open_regular, walk
+from workers.files import DataFolder
+from workers.paths import (
+    FileRefused,
+    PathNotAllowed,
+    allowed_file,
+    allowed_folder,
+    open_regular,
+    walk,
+)
 
 
 @pytest.fixture
@@ -230,3 +238,23 @@ def test_a_huge_file_is_refused_before_it_is_read(tmp_path):
         open_regular(os.fsencode(tmp_path / "huge"))
 
     assert caught.value.code == "too_large"
+
+
+@pytest.mark.parametrize("inside", ["", "datasets/ds_1/data/images"])
+def test_the_data_folder_of_a_service_is_never_a_source(root, photos, inside):
+    """Not even where it lies below an allowed folder: it has what others uploaded."""
+    data = DataFolder(photos / "service")
+    data.create()
+    folder = data.root / inside
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "theirs.jpg").write_bytes(b"x")
+    (photos / "link").symlink_to(folder)
+
+    with pytest.raises(PathNotAllowed):
+        allowed_folder(str(folder), [root])
+    with pytest.raises(PathNotAllowed):
+        allowed_file(str(folder / "theirs.jpg"), [root])
+    found = {file.name: file.refusal for file in walk(photos, [root])}
+    assert found["service"].code == "services_own"
+    assert found["link"].code == "link_outside"
+    assert not any("theirs" in name for name in found)
