@@ -141,7 +141,6 @@ def test_a_unit_that_is_done_leaves_no_key_behind(store, redis_client):
         "ccd:events:job_1",  # for an hour
         "ccd:outputs:job_1",
         "ccd:record:job_1",
-        "ccd:projects",
         "ccd:records:job",
         "ccd:projects",  # that ever had a record
         "ccd:stats",  # sums over all records
