@@ -115,6 +115,7 @@ class Simulation:
             ring=self._ring,
             sweep=lambda _: None,
             keep_end=lambda *_: True,
+            keep_log=lambda *_: True,
             clock=lambda: self.store.now,
         )
 

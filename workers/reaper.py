@@ -32,7 +32,8 @@ class Reaper:
         ring: rings a lane's doorbell so many times.
         sweep: removes staging folders that belong to none of the given nonces.
         keep_end: whether the disk has the end of a record, with its outputs; writes it if not.
-        keep_log: whether the disk has the log of a job that is over; writes it if not.
+        keep_log: whether the disk has the log of a job that is over; writes it if not. Without it
+            logs stay in Redis.
         ended: how a record has ended as the disk tells it. That stands: Redis may have lost its
             last second.
         clock: seconds that never go back. Leases are judged by the clock of Redis, but acted
@@ -48,7 +49,7 @@ class Reaper:
         ring: Callable[[Lane, int], None],
         sweep: Callable[[set[str]], object],
         keep_end: Callable[[Record, Outputs], bool],
-        keep_log: Callable[[str, Sequence[Line]], bool] = lambda *_: False,
+        keep_log: Callable[[str, Sequence[Line]], bool] | None = None,
         ended: Callable[[Record], Status | None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -131,6 +132,8 @@ class Reaper:
 
     def _keep_logs(self) -> None:
         """The log of a job that is over goes to disk: Redis has no room for all of them."""
+        if self._keep_log is None:
+            return
         for job_id in self._store.unwritten():
             if self._keep_log(job_id, self._store.lines(job_id)):
                 self._store.mark_written(job_id)
