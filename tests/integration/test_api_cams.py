@@ -127,11 +127,11 @@ def test_many_that_ask_at_once_make_one_map(api, image):
 def test_a_second_call_queues_nothing(api, image):
     ask(api, image)
     draw(api)
-    before = api.store.redis.dbsize()
+    before = set(api.store.redis.keys("ccd:record:*"))
 
     assert ask(api, image).status_code == 200
     assert claim(api) is None
-    assert api.store.redis.dbsize() == before
+    assert set(api.store.redis.keys("ccd:record:*")) == before
 
 
 def test_the_worker_is_told_all_it_needs(api, job_id, image):
