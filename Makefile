@@ -28,7 +28,7 @@ test: $(INSTALLED) ## All tests
 	$(BIN)/pytest -n 2 --dist loadfile
 
 faults: $(INSTALLED) ## Everything that can break is broken: the long suite
-	$(BIN)/pytest tests/faults --long -n 2
+	$(BIN)/pytest tests/faults --long -n 4
 
 readers: $(INSTALLED) $(READERS)/.installed ## Exports opened by the programs that they are made for
 	$(BIN)/python -m tests.readers.write $(READERS)/bin/python
