@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 READERS := .venv-readers
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test faults readers check format serve bench load quality reproduce teacher lock clean
+.PHONY: help setup demo test faults readers contract openapi check format serve bench load quality reproduce teacher lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,12 @@ $(READERS)/.installed: requirements/readers.txt
 	$(PYTHON) -m venv $(READERS)
 	$(READERS)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/readers.txt
 	touch $@
+
+contract: $(INSTALLED) ## Thousands of calls drawn from what /openapi.json says
+	$(BIN)/pytest tests/integration/test_schemathesis.py --long
+
+openapi: $(INSTALLED) ## Write docs/openapi.json anew
+	$(BIN)/python -m app.description docs/openapi.json
 
 check: $(INSTALLED) ## Format, lint, types, import rules
 	$(BIN)/ruff format --check

@@ -94,6 +94,6 @@ def text_fields(upload: Upload, known: set[str]) -> dict[str, Any]:
 
 def _validated(adapter: TypeAdapter[Any], field: str, text: str) -> Any:
     try:
-        return adapter.validate_python(text)
+        return adapter.validate_strings(text)
     except ValidationError as error:
         raise invalid(f"/{field}", f"{error.errors()[0]['msg']}, is {text[:80]!r}") from error

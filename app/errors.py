@@ -8,8 +8,10 @@ import redis
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from models.config import ConfigError
 from workers.archives import ArchiveRejected, UnsupportedArchive
@@ -443,8 +445,21 @@ async def _framework_error(request: Request, error: Exception) -> Response:
     """What Starlette or FastAPI raised by itself: no route, wrong method, unreadable body."""
     assert isinstance(error, HTTPException)
     code = FRAMEWORK_CODES.get(error.status_code, "request_refused")
-    problem = Problem(code, str(error.detail), headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(_methods_of(request)))
+    problem = Problem(code, str(error.detail), headers=headers)
     return problem_response(problem, request_id_of(request), status=error.status_code)
+
+
+def _methods_of(request: Request) -> set[str]:
+    """The methods of this address: it may have several routes, and the framework looks at one."""
+    return {
+        method
+        for route in iter_route_contexts(request.app.routes)
+        if compile_path(route.path or "")[0].match(request.url.path)
+        for method in route.methods or ()
+    }
 
 
 def _wrong_fields(error: RequestValidationError | ValidationError) -> Problem:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from app.schemas import Artifact, Failure, ProgressReply, Reply, Request
 from app.text import Name, bad_character, refused
@@ -14,12 +14,6 @@ MAX_PREFIX_CHARACTERS = 1000
 
 class ExportCreate(Request):
     """Write the labels of a job as one file."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"format": "csv"}, {"format": "yolo_cls", "policy": "top1"}]
-        }
-    )
 
     format: Format = Field(
         description="`csv`: a line for each image and class; `csv_wide`: a line for each image, a "

@@ -32,17 +32,17 @@ class KeyCreate(Request):
         description="Whose records it opens; a new name is a new project. Null: yours.",
         examples=["street-scenes"],
     )
-    expires_in_days: Annotated[float, Field(gt=0, le=MAX_DAYS, allow_inf_nan=False)] | None = Field(
-        default=None, description="Null: it holds until it is revoked."
-    )
+    expires_in_days: (
+        Annotated[float, Field(gt=0, le=MAX_DAYS, allow_inf_nan=False, strict=True)] | None
+    ) = Field(default=None, description="Null: it holds until it is revoked.")
 
 
 class KeyRotate(Request):
     """Give a key a new secret."""
 
-    grace_seconds: Annotated[float, Field(ge=0, le=MAX_GRACE_SECONDS, allow_inf_nan=False)] = Field(
-        default=0, description="How long the present secret holds beside the new one."
-    )
+    grace_seconds: Annotated[
+        float, Field(ge=0, le=MAX_GRACE_SECONDS, allow_inf_nan=False, strict=True)
+    ] = Field(default=0, description="How long the present secret holds beside the new one.")
 
 
 class KeyRead(Reply):

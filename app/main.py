@@ -9,10 +9,10 @@ from typing import Any
 from anyio.to_thread import run_sync
 from fastapi import FastAPI
 
-from app import openapi
 from app.audit import Audit, AuditLog
 from app.auth import Authenticate
 from app.deps import Services
+from app.description import describe
 from app.errors import add_error_handlers
 from app.evaluation_schemas import EvaluationCreate
 from app.hub import Hub
@@ -84,7 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(AccessLog, observe=times.observe)
     app.add_middleware(RequestId)
     app.add_middleware(SecurityHeaders)
-    openapi.describe(app, DatasetCreate, PredictionCreate, EvaluationCreate)
+    describe(app, DatasetCreate, PredictionCreate, EvaluationCreate)
     return app
 
 

@@ -1,57 +1,49 @@
-"""What /openapi.json says beyond what FastAPI finds by itself."""
+"""What a route says of its answers and bodies beyond what FastAPI finds by itself."""
 
 from typing import Any
 
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from app.auth import is_open
-from app.errors import KINDS, MEDIA_TYPE, ProblemBody
+from app.errors import KINDS, MEDIA_TYPE
 
 REF = "#/components/schemas/{model}"
-#: What FastAPI describes as the body of a 422, which is never sent.
-UNUSED = ("HTTPValidationError", "ValidationError")
+EXAMPLE = "#/components/examples/{name}"
 
 #: Any call that creates may answer these because of its key.
 KEY_PROBLEMS = ("idempotency_in_flight", "idempotency_key_reused")
 
+#: Any call that sends a file may answer these because of its headers, and of the file.
+FILE_PROBLEMS = ("bad_range", "range_not_satisfiable", "precondition_failed", "artifact_corrupt")
 #: Any call that needs a key may answer these.
 COMMON = (
-    "unauthorized",
-    "scope_missing",
-    "rate_limited",
-    "invalid_request",
-    "redis_unavailable",
-    "redis_unsafe",
+    *("unauthorized", "scope_missing", "rate_limited", "service_not_ready"),
+    *("invalid_request", "redis_unavailable", "redis_unsafe"),
 )
-#: How a key is sent.
-SCHEME = {"type": "http", "scheme": "bearer", "bearerFormat": "key_ID.SECRET"}
-
-TAGS = [
-    {"name": "datasets", "description": "Images that nobody has labelled."},
-    {"name": "jobs", "description": "Runs of the method over a dataset."},
-    {"name": "students", "description": "The classifiers that jobs trained."},
-    {"name": "predictions", "description": "Students' answers on new images."},
-    {"name": "evaluations", "description": "How good a job's labels are, where truth is known."},
-    {"name": "exports", "description": "Labels as files that other tools read."},
-    {"name": "keys", "description": "Who may call, and what."},
-    {"name": "workers", "description": "Who does the work."},
-    {"name": "health", "description": "Whether the service can work."},
-    {"name": "problems", "description": "What the codes of errors mean."},
-]
+#: Any call at all may answer these.
+ALWAYS = ("bad_host", "head_too_large", "internal_error")
 
 
 def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that may answer with these codes, and the common ones."""
+    return only_problems(*codes, *COMMON, *ALWAYS)
+
+
+def only_problems(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may answer with these codes alone."""
     by_status: dict[int | str, dict[str, Any]] = {}
-    for code in (*codes, *COMMON):
+    for code in codes:
         kind = KINDS[code]
-        found = by_status.setdefault(kind.status, {"description": ""})
+        found = by_status.setdefault(kind.status, _no_problem_yet())
         text = f"`{code}`: {kind.title}."
         found["description"] = f"{found['description']} {text}".strip()
-        found["content"] = {MEDIA_TYPE: {"schema": {"$ref": REF.format(model="Problem")}}}
+        examples = found["content"][MEDIA_TYPE]["examples"]
+        examples[code] = {"$ref": EXAMPLE.format(name=code)}
     return by_status
+
+
+def _no_problem_yet() -> dict[str, Any]:
+    schema = {"$ref": REF.format(model="Problem")}
+    return {"description": "", "content": {MEDIA_TYPE: {"schema": schema, "examples": {}}}}
 
 
 def created(model: type[BaseModel], *codes: str) -> dict[int | str, dict[str, Any]]:
@@ -61,12 +53,27 @@ def created(model: type[BaseModel], *codes: str) -> dict[int | str, dict[str, An
 
 
 BINARY = {"type": "string", "format": "binary"}
+#: Of answers for which a client has the file, or the object, already.
+UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "The client has it."}}
+
+
+def download(description: str, *media_types: str) -> dict[int | str, Any]:
+    """The `responses` of a route that sends a file of one of these types."""
+    content = {media_type: {"schema": BINARY} for media_type in media_types}
+    return {200: {"description": description, "content": content}, **part_of(*media_types)}
+
+
+def part_of(*media_types: str) -> dict[int | str, Any]:
+    """The `responses` of a route whose client has its file already, or wants a part of it."""
+    content = {media_type: {"schema": BINARY} for media_type in media_types}
+    description = "The part that the header Range asks for."
+    return {206: {"description": description, "content": content}, **UNCHANGED}
 
 
 def json_or_files(kind: type[BaseModel], *, files_field: str) -> dict[str, Any]:
     """The `openapi_extra` of a call that takes JSON or image files."""
     properties = {
-        "name": {"type": "string", "maxLength": 200},
+        "name": {"type": "string", "minLength": 1, "maxLength": 200},
         "archive": {**BINARY, "description": "A zip file; or give the files themselves."},
         files_field: {"type": "array", "items": BINARY, "description": "Image files."},
     }
@@ -85,43 +92,3 @@ def json_or_form(kind: type[BaseModel], properties: dict[str, Any]) -> dict[str,
             },
         }
     }
-
-
-def describe(app: FastAPI, *bodies: type[BaseModel]) -> None:
-    """Give `app` a description that knows problems and the `bodies` that it reads by itself."""
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            app.openapi_schema = _described(app, bodies)
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
-
-
-def _described(app: FastAPI, bodies: tuple[type[BaseModel], ...]) -> dict[str, Any]:
-    described = get_openapi(
-        title=app.title,
-        version=app.version,
-        summary=app.summary,
-        routes=app.routes,
-        tags=TAGS,
-    )
-    components = described.setdefault("components", {})
-    components["securitySchemes"] = {"key": SCHEME}
-    described["security"] = [{"key": []}]
-    for path, item in described["paths"].items():
-        if is_open(path):
-            for operation in item.values():
-                operation["security"] = []
-    schemas = components.setdefault("schemas", {})
-    for name in UNUSED:
-        schemas.pop(name, None)
-    problem = _schema(ProblemBody)
-    for name, schema in [("Problem", problem), *((b.__name__, _schema(b)) for b in bodies)]:
-        schemas.update(schema.pop("$defs", {}))
-        schemas[name] = {**schema, "title": name}
-    return described
-
-
-def _schema(body: type[BaseModel]) -> dict[str, Any]:
-    return body.model_json_schema(ref_template=REF)

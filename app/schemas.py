@@ -103,6 +103,7 @@ MaxBadFraction = Annotated[
         ge=0,
         le=1,
         allow_inf_nan=False,
+        strict=True,
         description="Share of unusable files above which the dataset fails; "
         "null: the service's own setting.",
     ),
@@ -124,19 +125,6 @@ class DatasetCreate(Request):
 class JobCreate(Request):
     """Look for classes in the images of a dataset, and train a student on what was found."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "source": {"kind": "folder", "path": "/data/street-scenes"},
-                    "classes": ["bus", {"name": "dog", "prompts": ["a photo of a {}"]}],
-                    "preset": "balanced",
-                    "config": {"alpha": 0.4},
-                }
-            ]
-        }
-    )
-
     dataset_id: str | None = Field(default=None, description="A dataset; or give `source`.")
     source: ServerSource | None = Field(
         default=None, description="Images to register first; or give `dataset_id`."
@@ -155,7 +143,9 @@ class JobCreate(Request):
     )
 
     dry_run: bool = Field(
-        default=False, description="Only tell what it would take, or why it is refused."
+        default=False,
+        strict=True,
+        description="Only tell what it would take, or why it is refused.",
     )
 
     @model_validator(mode="after")
@@ -470,10 +460,6 @@ class StudentPage(Reply):
 
 class ThresholdsUpdate(Request):
     """What the thresholds are to be: given, taken from an evaluation, or those of a version."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"thresholds": {"bus": 0.35, "dog": None}}]}
-    )
 
     thresholds: dict[str, Threshold | None] | None = Field(
         default=None, description="For every class a number in [0, 1], or null: it never applies."

@@ -4,13 +4,15 @@ from fastapi import APIRouter, Request, Response
 
 from app.artifacts import artifacts_of
 from app.deps import ServicesDep
-from app.downloads import OCTETS, send_file
+from app.downloads import MEDIA_TYPES, OCTETS, send_file
 from app.errors import Problem, shown
-from app.openapi import problems
+from app.openapi import FILE_PROBLEMS, download, problems
 from app.replies import json_reply
 from app.schemas import ArtifactPage
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+ARTIFACT_TYPES = (*MEDIA_TYPES.values(), "application/json", "text/html", OCTETS)
 
 
 @router.get(
@@ -33,17 +35,8 @@ def list_artifacts(job_id: str, services: ServicesDep) -> Response:
     summary="Download a file that a job made",
     response_class=Response,
     responses={
-        200: {"description": "The file.", "content": {OCTETS: {}}},
-        206: {"description": "The part that the header Range asks for."},
-        304: {"description": "The client has it."},
-        **problems(
-            "job_not_found",
-            "artifact_not_found",
-            "bad_range",
-            "range_not_satisfiable",
-            "precondition_failed",
-            "artifact_corrupt",
-        ),
+        **download("The file.", *ARTIFACT_TYPES),
+        **problems("job_not_found", "artifact_not_found", *FILE_PROBLEMS),
     },
 )
 @router.head("/{job_id}/artifacts/{name}", include_in_schema=False)

@@ -9,15 +9,20 @@ from app.conditional import IfMatch
 from app.creating import CreationDep
 from app.deleting import Deleted, deleted
 from app.deps import DEFAULT_PAGE, Cursor, Limit, ServicesDep, Submitter
-from app.downloads import OCTETS, send_file
+from app.downloads import MEDIA_TYPES, send_file
 from app.export_schemas import ExportCreate, ExportPage, ExportRead
 from app.exports import export_file, export_reply, submit_export
-from app.openapi import created, problems
+from app.openapi import FILE_PROBLEMS, created, download, problems
 from app.replies import json_reply, polled_reply
 from app.waiting import Applied, waits_for
 from workers.jobs import Kind
 
 router = APIRouter(tags=["exports"])
+
+EXPORT_TYPES = (
+    *(MEDIA_TYPES[suffix] for suffix in (".csv", ".parquet", ".jsonl")),
+    *("application/json", "application/zip"),
+)
 
 
 @router.post(
@@ -99,17 +104,10 @@ def get_export(
     summary="Download the file of an export",
     response_class=Response,
     responses={
-        200: {"description": "The file.", "content": {OCTETS: {}}},
-        206: {"description": "The part that the header Range asks for."},
-        304: {"description": "The client has it."},
+        **download("The file.", *EXPORT_TYPES),
         **problems(
-            "export_not_found",
-            "not_ready",
-            "artifact_not_found",
-            "bad_range",
-            "range_not_satisfiable",
-            "precondition_failed",
-            "artifact_corrupt",
+            *("export_not_found", "not_ready", "artifact_not_found"),
+            *FILE_PROBLEMS,
         ),
     },
 )

@@ -10,7 +10,7 @@ from app.deps import ServicesDep
 from app.errors import Problem
 from app.exposition import MEDIA_TYPE
 from app.metrics import scrape
-from app.openapi import problems
+from app.openapi import ALWAYS, only_problems, problems
 from app.replies import json_reply
 from app.schemas import Health
 
@@ -22,6 +22,7 @@ router = APIRouter(tags=["health"])
     operation_id="get_liveness",
     summary="Whether the process answers",
     response_model=Health,
+    responses=only_problems(*ALWAYS),
 )
 async def get_liveness() -> Response:
     """Asks nobody else: it answers while Redis is down."""
@@ -33,7 +34,7 @@ async def get_liveness() -> Response:
     operation_id="get_readiness",
     summary="Whether work can be accepted",
     response_model=Health,
-    responses=problems("service_not_ready"),
+    responses=only_problems("service_not_ready", "redis_unavailable", *ALWAYS),
 )
 def get_readiness(services: ServicesDep) -> Response:
     """Redis answers and the data folder can be written."""

@@ -11,7 +11,7 @@ from app.conditional import best_type, wait_seconds
 from app.deps import Services, ServicesDep
 from app.downloads import OCTETS, StoredFile, send_file
 from app.images import image_of, image_reply
-from app.openapi import problems
+from app.openapi import FILE_PROBLEMS, download, problems
 from app.replies import POLL_SECONDS, json_reply, object_reply
 from app.schemas import CamPending, JobImage
 from app.waiting import finished
@@ -53,12 +53,8 @@ def get_job_image(
     summary="See where the student of a job sees a class in an image",
     response_class=Response,
     responses={
-        200: {
-            "description": "The map over the image in grey (PNG), or its activations (NPY).",
-            "content": {media_type: {} for media_type in FORMATS},
-        },
+        **download("The map over the image in grey (PNG), or its activations (NPY).", *FORMATS),
         202: {"model": CamPending, "description": "It is being made: ask again at Location."},
-        304: {"description": "The client has it."},
         **problems(
             "job_not_found",
             "image_not_found",
@@ -67,11 +63,8 @@ def get_job_image(
             "input_changed",
             "cam_failed",
             "too_many_cams",
-            "bad_range",
-            "range_not_satisfiable",
-            "precondition_failed",
-            "artifact_corrupt",
             "disk_full",
+            *FILE_PROBLEMS,
         ),
     },
 )

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from fastapi import APIRouter, Response
 
 from app.errors import KINDS, Problem, shown
-from app.openapi import problems
+from app.openapi import ALWAYS, only_problems
 from app.replies import json_reply
 from app.schemas import ProblemExplained, ProblemList
 
@@ -17,6 +17,7 @@ router = APIRouter(prefix="/problems", tags=["problems"])
     operation_id="list_problems",
     summary="List the codes of errors",
     response_model=ProblemList,
+    responses=only_problems(*ALWAYS),
 )
 def list_problems() -> Response:
     """Every code that an answer may carry."""
@@ -28,7 +29,7 @@ def list_problems() -> Response:
     operation_id="get_problem",
     summary="Explain the code of an error",
     response_model=ProblemExplained,
-    responses=problems("not_found"),
+    responses=only_problems("not_found", *ALWAYS),
 )
 def get_problem(code: str) -> Response:
     """What it means and what helps."""

@@ -4,12 +4,14 @@ from fastapi import APIRouter, Request, Response
 
 from app.deps import ServicesDep
 from app.downloads import send_file
-from app.openapi import problems
+from app.openapi import FILE_PROBLEMS, download, part_of, problems
 from app.report_schemas import HealthReport
 from app.reports import page_headers, report_file
 from workers.files import HEALTH, PAGE
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
+
+PROBLEMS = ("job_not_found", "not_ready", "artifact_not_found", *FILE_PROBLEMS)
 
 
 @router.get(
@@ -18,14 +20,8 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
     summary="Show the health report of a job in a browser",
     response_class=Response,
     responses={
-        200: {"description": "A page that needs nothing else.", "content": {"text/html": {}}},
-        **problems(
-            "job_not_found",
-            "not_ready",
-            "artifact_not_found",
-            "precondition_failed",
-            "artifact_corrupt",
-        ),
+        **download("A page that needs nothing else.", "text/html"),
+        **problems(*PROBLEMS),
     },
 )
 @router.head("/report", include_in_schema=False)
@@ -41,13 +37,7 @@ def get_report(job_id: str, request: Request, services: ServicesDep) -> Response
     operation_id="get_job_health",
     summary="Read what was found about a job without knowing the truth",
     response_model=HealthReport,
-    responses=problems(
-        "job_not_found",
-        "not_ready",
-        "artifact_not_found",
-        "precondition_failed",
-        "artifact_corrupt",
-    ),
+    responses={**part_of("application/json"), **problems(*PROBLEMS)},
 )
 @router.head("/health", include_in_schema=False)
 def get_job_health(job_id: str, request: Request, services: ServicesDep) -> Response:

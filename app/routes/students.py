@@ -5,10 +5,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Request, Response
 
 from app.deps import DEFAULT_PAGE, Cursor, Limit, Services, ServicesDep
-from app.downloads import OCTETS, send_file
+from app.downloads import MEDIA_TYPES, send_file
 from app.errors import Problem
 from app.labels import columns_of
-from app.openapi import problems
+from app.openapi import FILE_PROBLEMS, download, problems
 from app.replies import json_reply, object_reply
 from app.schemas import Student, StudentPage
 from app.student_files import student_weights
@@ -64,17 +64,8 @@ def get_student(
     summary="Download a student",
     response_class=Response,
     responses={
-        200: {"description": "student.safetensors", "content": {OCTETS: {}}},
-        206: {"description": "The part that the header Range asks for."},
-        304: {"description": "The client has it."},
-        **problems(
-            "student_not_found",
-            "artifact_not_found",
-            "bad_range",
-            "range_not_satisfiable",
-            "precondition_failed",
-            "artifact_corrupt",
-        ),
+        **download("student.safetensors", MEDIA_TYPES[".safetensors"]),
+        **problems("student_not_found", "artifact_not_found", *FILE_PROBLEMS),
     },
 )
 @router.head("/{student_id}/weights", include_in_schema=False)

@@ -30,6 +30,14 @@ COLUMNS = ["=ant", "bee; \\ honey", "zebra"]
 SHARD = 2
 #: Five files, four distinct: the last has the bytes of the first.
 CONTENTS = [0, 1, 2, 3, 0]
+COUNTS = {
+    "found": 6,
+    "accepted": 5,
+    "skipped": 1,
+    "distinct": 4,
+    "duplicates": 1,
+    "ignored": 0,
+}
 PATHS = ["a.jpg", "=b.jpg", "c,\n.png", "d/é.jpg", "z.jpg"]
 
 
@@ -68,7 +76,7 @@ class Api(httpx.Client):
     def register(self, dataset_id: str) -> None:
         """Publish the five images as a worker would."""
         facts = {
-            "counts": {"found": 6, "accepted": 5, "skipped": 1},
+            "counts": COUNTS,
             "formats": {"JPEG": 4, "PNG": 1},
             "bytes": 50,
             "images_digest": "abc",

@@ -41,7 +41,7 @@ def test_a_folder_is_registered_and_then_ready(api):
     assert reply.headers["location"] == f"/v1/datasets/{dataset['id']}"
     assert (dataset["status"], dataset["counts"]) == ("registering", None)
     assert (ready["status"], ready["name"]) == ("ready", "holiday")
-    assert ready["counts"] == {"found": 6, "accepted": 5, "skipped": 1}
+    assert ready["counts"].items() >= {"found": 6, "accepted": 5, "skipped": 1}.items()
     assert ready["formats"] == {"JPEG": 4, "PNG": 1}
 
 
