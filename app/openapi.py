@@ -9,8 +9,8 @@ from app.errors import KINDS, MEDIA_TYPE
 REF = "#/components/schemas/{model}"
 EXAMPLE = "#/components/examples/{name}"
 
-#: Any call that creates may answer these because of its key.
-KEY_PROBLEMS = ("idempotency_in_flight", "idempotency_key_reused")
+#: Any call that creates may answer these because of its key, or of what is there already.
+CREATE_PROBLEMS = ("idempotency_in_flight", "idempotency_key_reused", "quota_exceeded")
 
 #: Any call that sends a file may answer these because of its headers, and of the file.
 FILE_PROBLEMS = ("bad_range", "range_not_satisfiable", "precondition_failed", "artifact_corrupt")
@@ -49,7 +49,7 @@ def _no_problem_yet() -> dict[str, Any]:
 def created(model: type[BaseModel], *codes: str) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that creates what `model` shows."""
     done = {"model": model, "description": "It was done within `Prefer: wait=N`."}
-    return {200: done, **problems(*codes, *KEY_PROBLEMS)}
+    return {200: done, **problems(*codes, *CREATE_PROBLEMS)}
 
 
 BINARY = {"type": "string", "format": "binary"}
