@@ -16,9 +16,10 @@ from app.deps import Services, ServicesDep
 from app.errors import REFUSALS, Problem
 from app.replies import json_text, retry_after
 from app.waiting import WAITS, finished
+from workers.deletion import PREFIXES, deleted_ids
 from workers.digests import digest_of
 from workers.fault_points import fault
-from workers.jobs import Record
+from workers.jobs import Mark, Record
 from workers.once import Answered, KeyBusy, KeyReused, Once, Taken
 from workers.store import RecordNotFound
 
@@ -113,15 +114,37 @@ class Creation:
     def _make(self, taken: Taken, submit: Submit, show: Show) -> Accepted:
         once = Once(self.services.store)
         try:
+            if taken.is_again:
+                self._check_not_deleted(taken.mark)
             accepted = _accepted(submit(replace(self.services, mark=taken.mark)), show)
         except Exception as error:
             with suppress(RedisError):  # then its lease has to end
-                once.let_go(taken, forget=isinstance(error, REFUSALS))
+                is_nothing = isinstance(error, REFUSALS) and not self._has_made(taken.mark)
+                once.let_go(taken, forget=is_nothing)
             raise
         fault("create.accepted", accepted.id, redis=self.services.store.redis)
         with suppress(RedisError):  # it is accepted all the same, and found by its ids
             once.keep(taken, vars(accepted))
         return accepted
+
+    def _check_not_deleted(self, mark: Mark) -> None:
+        """Nothing is made under an id whose deletion is remembered: it would go again."""
+        gone = deleted_ids(self.services.data).intersection(_ids_of(mark))
+        if gone:
+            raise Problem(
+                "idempotency_key_reused",
+                f"this Idempotency-Key made {', '.join(sorted(gone))}, which has been deleted; "
+                "a new request needs a new key",
+            )
+
+    def _has_made(self, mark: Mark) -> bool:
+        """Whether a refused request left a record: sent again with its key, it finds that."""
+        return bool(self.services.store.known(_ids_of(mark)))
+
+
+def _ids_of(mark: Mark) -> list[str]:
+    """All that a request with this key may make."""
+    return [f"{prefix}_{mark.stem}" for prefix in PREFIXES]
 
 
 def _accepted(record: Record, show: Show) -> Accepted:

@@ -242,6 +242,12 @@ KINDS: dict[str, ProblemKind] = {
     "prediction_running": ProblemKind(
         409, "The prediction has not ended", "Wait until it has ended; then it can be deleted."
     ),
+    "prediction_in_use": ProblemKind(
+        409,
+        "Something of the prediction has not ended",
+        "Images that were uploaded for it are still being registered; they are deleted with it. "
+        "Wait until that has ended, or cancel it.",
+    ),
     "prediction_not_found": ProblemKind(
         404, "No such prediction", "There is no prediction with this id."
     ),
@@ -543,7 +549,7 @@ DOMAIN: dict[type[Exception], Callable[[Any], Problem]] = {
     BadCursor: lambda error: invalid("/query/cursor", str(error)),
     ConfigError: _wrong_config,
     DatasetInUse: _as("dataset_in_use"),
-    StillUsed: _as("job_in_use"),
+    StillUsed: lambda error: Problem(f"{error.kind}_in_use", str(error)),
     DiskFull: _as("disk_full"),
     PathNotAllowed: _as("path_not_allowed"),
     Problem: lambda problem: problem,

@@ -270,6 +270,7 @@ def submit_record(
 ) -> Record:
     """Durable on disk, then recorded, then rung for; nothing is left of what failed.
 
+    But for the folder of a request with a key: that is for the next try.
     `brought` are files and folders in staging that the record's own folder is to have, by name.
     The folder appears whole, in one step.
     """
@@ -297,7 +298,8 @@ def submit_record(
         fault("submit.written", id, redis=services.store.redis)
         services.store.redis.ping()
     except BaseException:
-        if is_ours:
+        # The same request, sent again with its key, may have found the folder and be accepted.
+        if is_ours and services.mark is None:
             services.data.discard(folder)
         raise
     # From here on Redis may have taken it even if it does not answer: what it needs stays.

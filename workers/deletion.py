@@ -10,18 +10,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from itertools import product
 from pathlib import Path
+
+import structlog
 
 from workers.cams import sweep as sweep_folders
 from workers.fault_points import fault
 from workers.files import DataFolder, read_json, write_json
 from workers.jobs import Kind, Record
+from workers.sharing import KINDS, on_disk_alone, outputs_of, shared
 from workers.stages import student_id_of
 from workers.store import MAX_PAGE, DatasetInUse, IllegalMove, RecordNotFound, Store
 
-#: What may hang on a job, or share a folder with what is deleted.
-KINDS = (Kind.JOB, Kind.PREDICTION, Kind.EVALUATION, Kind.EXPORT)
+logger = structlog.get_logger()
+
 #: A deletion is remembered for this long: more than a Redis may lose of its last moments.
 REMEMBER_SECONDS = 3600.0
 #: One at work is left alone by the sweep.
@@ -40,9 +42,10 @@ STATES = ("weights", "optimizer")
 class StillUsed(Exception):
     """Something that hangs on a record has not ended."""
 
-    def __init__(self, id: str, users: Sequence[Record]) -> None:
+    def __init__(self, record: Record, users: Sequence[Record]) -> None:
         names = ", ".join(f"{user.id} ({user.status})" for user in users)
-        super().__init__(f"{id} is needed by {names}; wait for them or cancel them")
+        super().__init__(f"{record.id} goes with {names}; wait for them or cancel them")
+        self.kind = record.kind
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Receipt:
     bytes_freed: int
     #: Folders with results that stay, because other records have them too.
     folders_shared: int
-    #: Whether more is freed soon: work on the same images goes on, and might use it.
+    #: Whether more is freed later: others might use it, or may have it.
     is_put_off: bool
 
 
@@ -84,7 +87,7 @@ def delete_record(store: Store, data: DataFolder, record: Record) -> Receipt:
     gone = [record, *_hanging_on(record, store)]
     at_work = [each for each in gone if not each.status.is_final]
     if at_work:
-        raise StillUsed(record.id, at_work)
+        raise StillUsed(record, at_work)
     order = Order(
         ids=[each.id for each in gone],
         outputs=sorted({name for each in gone for name in store.outputs(each.id).values() if name}),
@@ -108,16 +111,30 @@ def finish_deletions(store: Store, data: DataFolder) -> int:
     marks = sorted(data.deletions.glob("*.json"))
     now = data.disk_clock() if marks else 0.0
     for mark in marks:
-        with suppress(FileNotFoundError):  # another process sweeps too
+        try:
             age = now - mark.stat().st_mtime
             if age >= QUIET_SECONDS:
                 _finish(mark, age, store, data)
+        except FileNotFoundError:
+            pass  # another process sweeps too
+        except (OSError, KeyError, TypeError, ValueError) as error:  # of this one: others may go
+            logger.warning("deletion.unfinished", mark=mark.name, error=repr(error))
     return len(marks)
 
 
 def deleted_ids(data: DataFolder) -> set[str]:
     """Records whose deletion is remembered."""
-    return {id for mark in data.deletions.glob("*.json") for id in read_json(mark)["ids"]}
+    return {id for mark in data.deletions.glob("*.json") for id in _named(mark)}
+
+
+def _named(mark: Path) -> Iterable[str]:
+    try:
+        return Order(**read_json(mark)).ids
+    except FileNotFoundError:  # another process forgot it this moment
+        return []
+    except (OSError, TypeError, ValueError) as error:  # its name tells the first
+        logger.warning("deletion.unread", mark=mark.name, error=repr(error))
+        return [mark.stem]
 
 
 def sweep(store: Store, data: DataFolder, live_nonces: Collection[str]) -> int:
@@ -150,18 +167,30 @@ class _Rest:
 
 def _carry_out(order: Order, mark: Path, store: Store, data: DataFolder) -> _Rest:
     """Remove the folders of records that are gone, as often as it is asked for."""
-    freed = sum(_remove(folder, data) for folder in _own_folders(order.ids, data))
+    freed = sum(data.remove(folder) for folder in _own_folders(order.ids, data))
     if not order.outputs:
         return _Rest(freed, 0, is_put_off=False)
     # Work on the same images may have seen such a folder a moment ago, and be about to use it.
     if any(store.users(dataset) for dataset in order.datasets):
         return _Rest(freed, 0, is_put_off=True)
-    shared = _shared(order.outputs, store)
+    kept = _kept_on_disk(store, data)
+    if kept is None:
+        return _Rest(freed, 0, is_put_off=True)
+    stay = shared(order.outputs, store) | (kept & set(order.outputs))
     for name in order.outputs:
-        if name not in shared:
-            freed += sum(_remove(folder, data) for folder in _folders_of(name, data))
+        if name not in stay:
+            freed += sum(data.remove(folder) for folder in _folders_of(name, data))
     write_json(mark, asdict(replace(order, outputs=[])))
-    return _Rest(freed, len(shared), is_put_off=False)
+    return _Rest(freed, len(stay), is_put_off=False)
+
+
+def _kept_on_disk(store: Store, data: DataFolder) -> set[str] | None:
+    """What records have that only the disk knows; None where one of them does not tell."""
+    unknown = on_disk_alone(store, data)
+    gone = deleted_ids(data)  # after that look: a deletion is written down before Redis forgets
+    found = [outputs_of(own) for own in unknown if own.name not in gone]
+    told = [names for names in found if names is not None]
+    return set[str]().union(*told) if len(told) == len(found) else None
 
 
 def _hanging_on(record: Record, store: Store) -> list[Record]:
@@ -191,16 +220,6 @@ def _hidden(dataset_ids: Iterable[str], store: Store) -> Iterator[Record]:
                 yield record
 
 
-def _shared(outputs: Collection[str], store: Store) -> set[str]:
-    """Those that a record has which is still there, of whatever project."""
-    wanted, shared = set(outputs), set[str]()
-    for kind, project in product(KINDS, store.projects()):
-        ids = store.ids(kind, project=project)
-        for start in range(0, len(ids), MAX_PAGE):
-            shared |= wanted & store.output_names(ids[start : start + MAX_PAGE])
-    return shared
-
-
 def _records(project: str, store: Store) -> Iterator[Record]:
     for kind in KINDS:
         cursor = None
@@ -221,10 +240,3 @@ def _folders_of(name: str, data: DataFolder) -> Iterator[Path]:
     yield data.phase(name)
     for state in STATES:
         yield data.phase(f"{state}-{digest}")
-
-
-def _remove(folder: Path, data: DataFolder) -> int:
-    """The bytes that it had; 0 for one that is not there."""
-    size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
-    data.discard(folder)
-    return size

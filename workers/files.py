@@ -11,7 +11,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -223,12 +223,25 @@ class DataFolder:
 
     def discard(self, path: Path) -> None:
         """Delete a file or folder: it vanishes in one step and is removed afterwards."""
+        trash = self._to_trash(path)
+        if trash:
+            _remove(trash)
+
+    def remove(self, folder: Path) -> int:
+        """As `discard`; the bytes that it had, 0 where it is not there or somebody was first."""
+        trash = self._to_trash(folder)
+        if trash is None:
+            return 0
+        size = _size(trash)
+        _remove(trash)
+        return size
+
+    def _to_trash(self, path: Path) -> Path | None:
         trash = self.staging_root / f"{_TRASH}{secrets.token_hex(8)}"
         try:
-            path.rename(trash)
+            return path.rename(trash)
         except FileNotFoundError:
-            return
-        _remove(trash)
+            return None
 
     def sweep(self, live_nonces: Collection[str], *, quiet_seconds: float = QUIET_SECONDS) -> int:
         """Remove abandoned staging folders and half-deleted ones; how many there were.
@@ -345,6 +358,16 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def _size(folder: Path) -> int:
+    """The bytes of its files, as far as they are still there: the sweep removes them too."""
+    size = 0
+    for inner, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                size += (Path(inner) / name).lstat().st_size
+    return size
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -307,6 +307,14 @@ class Store:
             pipeline.hvals(f"ccd:outputs:{id}")
         return {name for names in pipeline.execute() for name in names}
 
+    def known(self, ids: Iterable[str]) -> set[str]:
+        """Those of which there is a record."""
+        asked = [*ids]
+        pipeline = self.redis.pipeline(transaction=False)
+        for id in asked:
+            pipeline.exists(f"ccd:record:{id}")
+        return {id for id, is_there in zip(asked, pipeline.execute(), strict=True) if is_there}
+
     def queue(self, lane: Lane, ids: Sequence[str]) -> Queue:
         """Who waits in a lane, and where these records stand among all that do."""
         return read_queue(ids, self._run("forecast", lane, *ids))

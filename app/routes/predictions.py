@@ -134,7 +134,9 @@ def get_prediction(
     operation_id="delete_prediction",
     summary="Delete a prediction",
     response_model=Deleted,
-    responses=problems("prediction_not_found", "prediction_running", "precondition_failed"),
+    responses=problems(
+        "prediction_not_found", "prediction_running", "prediction_in_use", "precondition_failed"
+    ),
 )
 def delete_prediction(
     prediction_id: str, services: ServicesDep, if_match: IfMatch = None

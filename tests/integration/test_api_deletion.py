@@ -1,17 +1,19 @@
 """What is deleted is gone with all that hung on it, whoever was killed; what others have stays."""
 
 import os
+from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.store_calls import at_once
 from workers import deletion, fault_points
-from workers.deletion import finish_deletions
+from workers.deletion import deleted_ids, finish_deletions
 from workers.fault_points import InjectedFault, read_faults
-from workers.jobs import JobError, Kind, Lane
-from workers.outcomes import read_kept
+from workers.jobs import JobError, Kind, Lane, Status
+from workers.outcomes import RESULT, read_kept, write_end
 from workers.recovery import recover
+from workers.sharing import KINDS
 
 
 @pytest.fixture
@@ -38,6 +40,9 @@ def no_quiet(monkeypatch):
 def nothing_else_is_remembered(api):
     for mark in api.folder.deletions.iterdir():
         mark.unlink()
+    for kind in KINDS:  # those of other tests, which Redis has forgotten
+        for own in api.folder.records(kind).iterdir():
+            api.folder.discard(own)
 
 
 def size(folder):
@@ -122,6 +127,15 @@ def test_images_of_a_prediction_that_another_was_asked_about_stay(api, job_id):
     assert not api.folder.of(Kind.DATASET, dataset).exists()
 
 
+def test_a_prediction_goes_with_its_images_when_these_have_ended(api, job_id):
+    asked = api.post(f"{student_of(job_id)}/predictions", files={"images": ("a.jpg", b"x")}).json()
+    api.store.cancel(asked["id"])
+    busy = api.delete(f"/v1/predictions/{asked['id']}")
+
+    assert (busy.status_code, code_of(busy)) == (409, "prediction_in_use")
+    assert asked["dataset_id"] in busy.json()["detail"]
+
+
 def test_work_that_has_not_ended_is_not_deleted(api, job_id):
     queued = api.new_job()
     evaluation = api.post(
@@ -167,6 +181,68 @@ def test_results_stay_while_other_work_on_the_same_images_might_take_them_up(api
     api.store.cancel(other)
     finish_deletions(api.store, api.folder)
     assert phases_of(api, job_id) == []
+
+
+@pytest.fixture
+def put_off(api, job_id):
+    """A job that has the results of a deleted one, which were left for it; and those."""
+    body = {"dataset_id": api.store.get(job_id).waits_for, "classes": ["a", "b"], "preset": "tiny"}
+    other, results = api.post("/v1/jobs", json=body).json()["id"], phases_of(api, job_id)
+    outputs = api.store.redis.hgetall(f"ccd:outputs:{job_id}")
+    assert api.delete(f"/v1/jobs/{job_id}").json()["is_put_off"]
+    api.store.redis.hset(f"ccd:outputs:{other}", mapping=outputs)
+    return other, results
+
+
+@pytest.mark.parametrize("state", ["ended", "unfinished", "unreadable"])
+def test_an_emptied_redis_lets_the_sweep_remove_nothing_that_others_have(api, put_off, state):
+    other, results = put_off
+    if state == "ended":
+        ended = (api.store.get(other), api.store.outputs(other))
+        write_end(api.folder, *ended, status=Status.SUCCEEDED)
+    if state == "unreadable":
+        (api.folder.job(other) / RESULT).write_text("{")
+    api.store.redis.flushall()
+    finish_deletions(api.store, api.folder)
+
+    assert [path for path in results if not path.exists()] == []
+    assert (other in recover(api.store, api.folder, apply=True).statuses) == (state != "unreadable")
+
+
+def test_a_mark_that_cannot_be_read_holds_up_no_other(api, job_id):
+    damaged = [api.folder.deletions / f"job_0{number}.json" for number in range(2)]
+    damaged[0].write_text("{")
+    damaged[1].write_text('{"ids": ["odd"], "outputs": [], "datasets": []}')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deletion, "_carry_out", lambda *_: deletion._Rest(0, 0, is_put_off=True))
+        api.delete(f"/v1/jobs/{job_id}").raise_for_status()
+    finish_deletions(api.store, api.folder)
+
+    assert not api.folder.job(job_id).exists()
+    assert {"job_00", "odd", job_id} <= deleted_ids(api.folder)
+
+
+def test_the_size_of_a_folder_that_others_remove_too_is_as_much_as_was_found(
+    api, job_id, monkeypatch
+):
+    """As if the sweep had been there first for each file."""
+    removed = []
+
+    def walk(folder):
+        for inner, folders, names in os_walk(folder):
+            removed.extend(names)
+            for name in names:
+                (Path(inner) / name).unlink()
+            yield inner, folders, names
+
+    os_walk = os.walk
+    with monkeypatch.context() as patch:
+        patch.setattr("workers.files.os.walk", walk)
+        receipt = deletion.delete_record(api.store, api.folder, api.store.get(job_id))
+
+    assert removed
+    assert receipt.bytes_freed == 0
+    assert not api.folder.job(job_id).exists()
 
 
 def test_a_folder_of_the_user_is_not_touched(api):

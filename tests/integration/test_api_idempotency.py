@@ -3,12 +3,14 @@
 from collections import Counter
 
 import pytest
+import redis
 
 from tests.store_calls import at_once
 from workers.jobs import Kind, Lane, Status
 from workers.lua import ONCE_KEEP_SECONDS
 from workers.once import Once, Taken
 from workers.outcomes import read_kept
+from workers.store import QuotaExceeded
 
 KEY = {"Idempotency-Key": "k1"}
 FILES = {"files": ("a.jpg", b"x")}
@@ -198,6 +200,55 @@ def test_what_is_refused_leaves_its_key_free(api):
     right = job(api)()
 
     assert (wrong.status_code, right.status_code) == (404, 202)
+
+
+def test_a_refused_request_that_left_a_record_makes_no_second_one(api, monkeypatch):
+    send = job_of_a_folder(api)
+    with monkeypatch.context() as patch:
+        patch.setattr("app.submit._submit_job", refused)
+        answer = send()
+    again = send()
+
+    assert (answer.status_code, answer.json()["code"]) == (429, "quota_exceeded")
+    assert (again.status_code, again.headers["idempotent-replayed"]) == (202, "true")
+    assert (api.store.count(Kind.JOB), api.store.count(Kind.DATASET)) == (1, 1)
+
+
+def refused(*_, **__):
+    raise QuotaExceeded("jobs", 1, 1)
+
+
+def test_what_was_deleted_is_not_made_again_under_its_id(api):
+    send = dataset(api)
+    id = send().json()["id"]
+    api.register(id)
+    api.delete(f"/v1/datasets/{id}").raise_for_status()
+    api.store.redis.hdel("ccd:once:default:k1", "answer")
+    api.store.redis.hset("ccd:once:default:k1", mapping={"until_ms": 0, "holder": "dead"})
+    again = send()
+
+    assert (again.status_code, again.json()["code"]) == (422, "idempotency_key_reused")
+    assert id in again.json()["detail"]
+    assert not api.folder.of(Kind.DATASET, id).exists()
+    assert send().json()["id"] != id
+
+
+def test_the_folder_of_a_request_that_another_took_over_stays(api, monkeypatch):
+    """The first was held up between its folder and its record; then Redis did not answer it."""
+    send, second = dataset(api), []
+
+    def held_up(point, *_, **__):
+        if point == "submit.written" and not second:
+            second.append(None)
+            api.store.redis.hset("ccd:once:default:k1", "until_ms", 0)
+            second[0] = send()
+            raise redis.ConnectionError
+
+    monkeypatch.setattr("app.submit.fault", held_up)
+    first = send()
+
+    assert (first.status_code, second[0].status_code) == (503, 202)
+    assert read_kept(api.folder.of(Kind.DATASET, second[0].json()["id"]))
 
 
 def test_twenty_at_once_make_one_job(api):
