@@ -7,6 +7,7 @@ is filled from disk, does not bring the record back.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -28,6 +29,8 @@ logger = structlog.get_logger()
 REMEMBER_SECONDS = 3600.0
 #: One at work is left alone by the sweep.
 QUIET_SECONDS = 60.0
+#: From the look at who has a result to its removal, no unit is completed with it.
+GOING_SECONDS = 60.0
 PREFIXES = {
     "ds": Kind.DATASET,
     "job": Kind.JOB,
@@ -167,21 +170,31 @@ class _Rest:
 
 def _carry_out(order: Order, mark: Path, store: Store, data: DataFolder) -> _Rest:
     """Remove the folders of records that are gone, as often as it is asked for."""
-    freed = sum(data.remove(folder) for folder in _own_folders(order.ids, data))
+    freed = data.remove(*_own_folders(order.ids, data))
     if not order.outputs:
         return _Rest(freed, 0, is_put_off=False)
-    # Work on the same images may have seen such a folder a moment ago, and be about to use it.
-    if any(store.users(dataset) for dataset in order.datasets):
-        return _Rest(freed, 0, is_put_off=True)
-    kept = _kept_on_disk(store, data)
+    # So much is known at once, and holds up nobody.
+    kept = None if _is_needed(order, store) else _kept_on_disk(store, data)
     if kept is None:
         return _Rest(freed, 0, is_put_off=True)
+    began = time.monotonic()
+    store.going(order.outputs, seconds=GOING_SECONDS)
     stay = shared(order.outputs, store) | (kept & set(order.outputs))
-    for name in order.outputs:
-        if name not in stay:
-            freed += sum(data.remove(folder) for folder in _folders_of(name, data))
+    is_late = time.monotonic() - began > GOING_SECONDS / 2
+    if is_late or _is_needed(order, store):  # begun meanwhile
+        store.going(order.outputs, seconds=None)
+        return _Rest(freed, 0, is_put_off=True)
+    store.going(stay, seconds=None)
+    gone = [name for name in order.outputs if name not in stay]
+    freed += data.remove(*(folder for name in gone for folder in _folders_of(name, data)))
+    store.going(gone, seconds=0)
     write_json(mark, asdict(replace(order, outputs=[])))
     return _Rest(freed, len(stay), is_put_off=False)
+
+
+def _is_needed(order: Order, store: Store) -> bool:
+    """Whether work on the same images may have seen a folder, and be about to use it."""
+    return any(store.users(dataset) for dataset in order.datasets)
 
 
 def _kept_on_disk(store: Store, data: DataFolder) -> set[str] | None:

@@ -227,13 +227,12 @@ class DataFolder:
         if trash:
             _remove(trash)
 
-    def remove(self, folder: Path) -> int:
-        """As `discard`; the bytes that it had, 0 where it is not there or somebody was first."""
-        trash = self._to_trash(folder)
-        if trash is None:
-            return 0
-        size = _size(trash)
-        _remove(trash)
+    def remove(self, *folders: Path) -> int:
+        """As `discard`, all vanish first; the bytes of those that were there."""
+        trash = [trash for folder in folders if (trash := self._to_trash(folder))]
+        size = sum(map(_size, trash))
+        for each in trash:
+            _remove(each)
         return size
 
     def _to_trash(self, path: Path) -> Path | None:

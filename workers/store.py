@@ -73,6 +73,13 @@ class StaleClaim(Exception):
         self.unit = unit
 
 
+class OutputGoing(Exception):
+    """The unit's output is being removed with a deleted record: it has to be made again."""
+
+    def __init__(self, output: str) -> None:
+        super().__init__(f"{output} is being removed")
+
+
 class DatasetInUse(Exception):
     """Unfinished records need the one that is to be deleted."""
 
@@ -355,6 +362,14 @@ class Store:
         """JSON: phase -> [milliseconds in work, items, units found done], of phases that ended."""
         return cast("str | None", self.redis.hget(f"ccd:record:{id}", "spent")) or "{}"
 
+    def going(self, outputs: Iterable[str], *, seconds: float | None) -> None:
+        """No unit is completed with these that was claimed until now, or in the next `seconds`.
+
+        None takes it back.
+        """
+        until_ms = "" if seconds is None else round(seconds * 1000)
+        self._run("going", until_ms, *outputs)
+
     def users(self, id: str) -> Sequence[str]:
         """Unfinished records that need it."""
         return sorted(cast("set[str]", self.redis.smembers(f"ccd:users:{id}")))
@@ -420,6 +435,9 @@ class Store:
 
         Returns:
             How many doorbells each lane wants, one a unit that opened.
+
+        Raises:
+            OutputGoing: the unit stays claimed; it is to be given back.
         """
         pairs = [
             text for name, value in (facts or {}).items() for text in (name, json.dumps(value))
@@ -429,6 +447,8 @@ class Store:
         found = self._run_claimed(
             "complete", claim, output, done, int(reused), planned, told, *pairs
         )
+        if found == "going":
+            raise OutputGoing(output)
         rings = json.loads(found)
         return {Lane(lane): count for lane, count in rings.items()}
 

@@ -29,7 +29,7 @@ from workers.records import MEASURABLE_SECONDS
 from workers.settings import Settings
 from workers.signs import signs_now
 from workers.stalls import stall_seconds
-from workers.store import IllegalMove, Renewal, StaleClaim, Store
+from workers.store import IllegalMove, OutputGoing, Renewal, StaleClaim, Store
 
 if TYPE_CHECKING:
     from workers.units import Finished, Workbench
@@ -258,14 +258,19 @@ class Worker:
 
     def _completed(self, claim: Claim, *, finished: Finished) -> str:
         fault("unit.published", claim.unit_id, redis=self.store.redis)
-        rings = self.store.complete(
-            claim,
-            output=finished.output,
-            done=finished.done,
-            plan=finished.plan,
-            facts=finished.facts,
-            reused=finished.reused,
-        )
+        try:
+            rings = self.store.complete(
+                claim,
+                output=finished.output,
+                done=finished.done,
+                plan=finished.plan,
+                facts=finished.facts,
+                reused=finished.reused,
+            )
+        except OutputGoing as error:  # removed with a record that had it too: made again
+            logger.warning("output.going", error=str(error))
+            self.store.give_back(claim)
+            return "given back"
         fault("unit.recorded", claim.unit_id, redis=self.store.redis)
         for lane, count in rings.items():
             # This process takes one unit of its own lane itself.

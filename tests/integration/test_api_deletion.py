@@ -1,19 +1,22 @@
 """What is deleted is gone with all that hung on it, whoever was killed; what others have stays."""
 
 import os
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
-from tests.store_calls import at_once
-from workers import deletion, fault_points
+from tests.store_calls import at_once, next_millisecond, worker_of
+from workers import deletion, fault_points, sharing
 from workers.deletion import deleted_ids, finish_deletions
 from workers.fault_points import InjectedFault, read_faults
 from workers.jobs import JobError, Kind, Lane, Status
 from workers.outcomes import RESULT, read_kept, write_end
 from workers.recovery import recover
 from workers.sharing import KINDS
+from workers.store import OutputGoing
 
 
 @pytest.fixture
@@ -181,6 +184,47 @@ def test_results_stay_while_other_work_on_the_same_images_might_take_them_up(api
     api.store.cancel(other)
     finish_deletions(api.store, api.folder)
     assert phases_of(api, job_id) == []
+
+
+@pytest.mark.parametrize("moment", ["before", "while", "after"])
+def test_a_unit_is_not_completed_with_a_result_that_was_removed(api, job_id, monkeypatch, moment):
+    """A job on another dataset of the same images found it, and says so around the removal."""
+    other = api.new_job()
+    claim = api.store.claim(Lane.METHOD, worker="w", nonce="n")
+    result = next(path for path in phases_of(api, job_id) if path.name.startswith("debias"))
+    complete = partial(api.store.complete, claim, output=result.name, done=1, reused=True)
+
+    def shared_and_then(outputs, store):
+        found = sharing.shared(outputs, store)
+        if moment == "while":
+            with pytest.raises(OutputGoing):
+                complete()
+        return found
+
+    monkeypatch.setattr(deletion, "shared", shared_and_then)
+    if moment == "before":
+        complete()
+    deletion.delete_record(api.store, api.folder, api.store.get(job_id))
+    if moment == "after":
+        with pytest.raises(OutputGoing):
+            complete()
+
+    assert (result.name in api.store.outputs(other).values()) == result.exists()
+    assert result.exists() == (moment == "before")
+
+
+def test_a_unit_that_was_refused_is_done_again(api, job_id):
+    other = api.new_job()
+    claim = api.store.claim(Lane.METHOD, worker="w", nonce="n")
+    api.store.going(["debias-x"], seconds=0)
+    worker = worker_of(api.store, api.settings, Lane.METHOD)
+    finished = SimpleNamespace(output="debias-x", done=1, plan=(), facts={}, reused=True)
+    assert worker._completed(claim, finished=finished) == "given back"
+    next_millisecond(api.store)
+    again = api.store.claim(Lane.METHOD, worker="w", nonce="m")
+
+    assert (again.record.id, again.attempt) == (other, claim.attempt)
+    assert worker._completed(again, finished=finished) == "completed"
 
 
 @pytest.fixture

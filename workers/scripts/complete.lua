@@ -1,10 +1,13 @@
 -- ARGV: unit nonce output done reused plan told [fact value]... JSON of the rings wanted; false:
--- stale. `told` is JSON {type, level, event, JSON of the data, ...}: what came to light.
+-- stale; 'going': the output is being removed, the unit has to be done again. `told` is JSON {type, level, event, JSON of the data, ...}: what came to light.
 local unit, nonce, output, done, reused, plan, told = unpack(ARGV, 2, 8)
 local id = owner(unit, nonce)
 if not id then return false end
 local index = tonumber(redis.call('HGET', unit_key(unit), 'index'))
 local device = redis.call('HGET', unit_key(unit), 'device')
+local claimed_ms = tonumber(redis.call('HGET', unit_key(unit), 'claimed_ms') or NOW)
+local going_ms = redis.call('ZSCORE', GOING, output)
+if going_ms and claimed_ms <= tonumber(going_ms) then return 'going' end
 
 -- The curve has no times, because whoever makes it again makes the same: they are kept beside it.
 local function stamp(id, field)
@@ -24,7 +27,6 @@ for i = 9, #ARGV, 2 do
 end
 redis.call('HSET', outputs_key(id), unit:sub(#id + 2), output)
 
-local claimed_ms = redis.call('HGET', unit_key(unit), 'claimed_ms') or NOW
 note_unit(id, unit, 'info', 'unit.ended', {
   images = tonumber(done), reused = reused == '1', seconds = math.max(0, NOW - claimed_ms) / 1000
 })

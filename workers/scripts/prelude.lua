@@ -14,6 +14,7 @@ local NONCES = 'ccd:nonces' -- nonce in force -> unit
 local STATS = 'ccd:stats' -- name|label|label -> a sum that only grows, see workers/stats.py
 local UNKEPT = 'ccd:unkept' -- records whose end is still to be written to disk
 local PROJECTS = 'ccd:projects' -- those that ever had a record
+local GOING = 'ccd:going' -- output that is removed -> claims until then may have seen it
 local RINGS = {} -- lane -> doorbells wanted, filled where units open
 
 local function record_key(id) return 'ccd:record:' .. id end
