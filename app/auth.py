@@ -184,7 +184,7 @@ class Guesses:
                 self._failures.take(address)
                 self._right.pop(mark, None)
             raise
-        while len(self._right) >= MAX_REMEMBERED:
+        while len(self._right) >= MAX_REMEMBERED and mark not in self._right:
             self._right.pop(next(iter(self._right)))
         self._right[mark] = None
         return key
@@ -210,6 +210,16 @@ def _telling(send: Send, told: dict[str, str]) -> Send:
         await send(message)
 
     return send_telling
+
+
+async def is_in_force(keys: KeyStore, id: str | None) -> bool:
+    """Whether who began something with this key may go on; of None nobody asks for one."""
+    if id is None:
+        return True
+    with suppress(OSError):  # the disk does not answer: nothing is known against it
+        key = keys.remembered(id) or await run_sync(keys.look, id)
+        return key is not None and not key.has_ended(now_ms())
+    return True
 
 
 async def _opened(keys: KeyStore, scope: ASGIScope) -> Key:

@@ -1,5 +1,6 @@
 """Calls that delete: what goes, and what the client is told of it."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 
 from fastapi import Response
@@ -35,14 +36,17 @@ class Deleted(Reply):
 
 
 def deleted(
-    services: Services, record: Record, content: object, *, if_match: str | None
+    services: Services, record: Record, show: Callable[[], object], *, if_match: str | None
 ) -> Response:
-    """Delete a record, which its client knows as `content`, and tell what went.
+    """Delete a record, which its client knows as `show` tells, and tell what went.
+
+    What is broken can be deleted: it is shown only where If-Match asks for its version.
 
     Raises:
         Problem: it is another version than If-Match names, or has not ended.
     """
-    check_if_match(if_match, object_etag(content), record.id)
+    if if_match is not None:
+        check_if_match(if_match, object_etag(show()), record.id)
     try:
         receipt = delete_record(services.store, services.data, record)
     except IllegalMove as error:

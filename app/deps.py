@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Header, Query, Request
 
 from app.callers import ANYBODY, Caller
@@ -17,6 +18,8 @@ from workers.jobs import NOBODY, Kind, Lane, Mark, Record, new_id
 from workers.settings import SUBMITTER_PATTERN, Settings
 from workers.store import QuotaExceeded, RecordNotFound, Store
 
+#: Calls at once that look through all images of a job, or all files of a folder.
+SLOW_CALLS = 4
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
 #: Pages of the store that one page of an answer may look through for what it wants.
@@ -46,6 +49,8 @@ class Services:
     caller: Caller = ANYBODY
     #: The key of the request, where it has one.
     mark: Mark | None = None
+    #: Threads for what may take seconds: the others are left to calls that are quick.
+    slow: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(SLOW_CALLS))
 
     @property
     def quotas(self) -> dict[str, int]:

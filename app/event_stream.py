@@ -1,6 +1,6 @@
 """Events of a job as an answer that goes on until the job is over (server-sent events)."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
 import anyio
 import structlog
@@ -29,27 +29,34 @@ ALIVE = b": alive\n\n"
 
 
 class EventStream(StreamingResponse):
-    """What `watch` sees from `first` on."""
+    """What `watch` sees from `first` on, as long as its reader `may_go_on`."""
 
-    def __init__(self, watch: Watch, first: Sequence[Event]) -> None:
+    def __init__(
+        self, watch: Watch, first: Sequence[Event], may_go_on: Callable[[], Awaitable[bool]]
+    ) -> None:
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        super().__init__(_chunks(watch, first), headers=headers, media_type=MEDIA_TYPE)
+        super().__init__(_chunks(watch, first, may_go_on), headers=headers, media_type=MEDIA_TYPE)
 
     async def stream_response(self, send: Send) -> None:
         try:
-            await super().stream_response(_impatient(send))
+            await super().stream_response(_impatient(send, MOST_SEND_SECONDS))
         except TimeoutError:
             # Without its end the server closes the connection.
             log.info("stream.dropped", seconds=MOST_SEND_SECONDS)
 
 
-async def _chunks(watch: Watch, first: Sequence[Event]) -> AsyncIterator[bytes]:
+async def _chunks(
+    watch: Watch, first: Sequence[Event], may_go_on: Callable[[], Awaitable[bool]]
+) -> AsyncIterator[bytes]:
     yield RETRY
     for piece in _pieces(first):
         yield piece
     misses = 0
     while not watch.is_over:
-        if not await watch.wait(KEEP_ALIVE_SECONDS):
+        is_silent = not await watch.wait(KEEP_ALIVE_SECONDS)
+        if not await may_go_on():
+            return
+        if is_silent:
             yield ALIVE
         try:
             events = await watch.news()
@@ -76,9 +83,9 @@ def _pieces(events: Sequence[Event]) -> Iterator[bytes]:
         yield piece
 
 
-def _impatient(send: Send) -> Send:
+def _impatient(send: Send, seconds: float) -> Send:
     async def send_soon(message: Message) -> None:
-        with anyio.fail_after(MOST_SEND_SECONDS):
+        with anyio.fail_after(seconds):
             await send(message)
 
     return send_soon

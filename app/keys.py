@@ -186,7 +186,7 @@ class KeyStore:
         seen = self._seen.get(id)
         key = seen[0] if seen and seen[2] == mark else self._read(id)
         if key is not None:
-            while len(self._seen) >= MAX_REMEMBERED:
+            while len(self._seen) >= MAX_REMEMBERED and id not in self._seen:
                 self._seen.pop(next(iter(self._seen)), None)
             self._seen[id] = (key, looked_at, mark)
         return key

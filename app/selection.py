@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 #: Bytes of scores that are looked at together.
 BLOCK_BYTES = 4 << 20
-#: Searches at once, each with some blocks in memory; the rest wait for their turn.
-MAX_SEARCHES = 4
 #: Bytes that the orders may take which a process keeps: those of 160 queries on 100,000 images.
 KEPT_BYTES = 64 << 20
 
@@ -33,7 +31,6 @@ class Orders:
         self._lock = threading.Lock()
         #: Of each order that is looked for: many who ask the same at once are answered by one.
         self._searches: dict[str, threading.Lock] = {}
-        self._places = threading.BoundedSemaphore(MAX_SEARCHES)
 
     def get(self, key: str, find: Callable[[], array[int]]) -> array[int]:
         """The order of this key, found now unless it is kept."""
@@ -42,7 +39,7 @@ class Orders:
             return order
         with self._lock:
             search = self._searches.setdefault(key, threading.Lock())
-        with search, self._places:
+        with search:
             try:
                 order = self._kept(key)
                 return self._keep(key, find()) if order is None else order

@@ -34,7 +34,8 @@ class Entry:
 class Line:
     """A line of a job's log."""
 
-    #: From 1, without a gap; the first ones of a very long log are dropped.
+    #: Counts up by one, from 1 or from where Redis lost the record; the first ones of a very long
+    #: log are dropped.
     number: int
     at: str
     level: str

@@ -40,6 +40,8 @@ def connected(url: str | None, key: str | None) -> Iterator["Client"]:
     except CcdError as error:
         message, code = outcome(error)
         fail(message, code=code)
+    except OSError as error:  # of a file of this machine: the client has its own errors
+        fail(f"the command broke off: {error}", code=Exit.BROKE_OFF)
     except KeyboardInterrupt:
         fail("interrupted", code=Exit.INTERRUPTED)
 

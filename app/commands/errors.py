@@ -4,22 +4,28 @@ from app.exit_codes import Exit
 from ccd_client import (
     BadSetting,
     CcdError,
+    DownloadDamaged,
     PackageMissing,
     Problem,
     ServerFault,
     ServiceUnreachable,
+    Unavailable,
     UnexpectedAnswer,
+    WaitTimedOut,
     WorkFailed,
 )
 
 #: The first kind that an error is of decides.
 CODES: tuple[tuple[type[CcdError], Exit], ...] = (
-    (ServerFault, Exit.NO_SERVICE),
+    (Unavailable, Exit.NO_SERVICE),
+    (ServerFault, Exit.BROKE_OFF),
     (Problem, Exit.REFUSED),
     (ServiceUnreachable, Exit.NO_SERVICE),
     (UnexpectedAnswer, Exit.NO_SERVICE),
     (BadSetting, Exit.REFUSED),
     (PackageMissing, Exit.REFUSED),
+    (WaitTimedOut, Exit.BROKE_OFF),
+    (DownloadDamaged, Exit.BROKE_OFF),
     (CcdError, Exit.FAILED),
 )
 

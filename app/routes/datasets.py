@@ -1,6 +1,7 @@
 """Datasets: images that nobody has labelled, registered once and used by many jobs."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -160,7 +161,7 @@ def delete_dataset(dataset_id: str, services: ServicesDep, if_match: IfMatch = N
     What jobs made of it stays too.
     """
     record = services.record(dataset_id, "ds")
-    return deleted(services, record, dataset_reply(record), if_match=if_match)
+    return deleted(services, record, partial(dataset_reply, record), if_match=if_match)
 
 
 def _is_listed(record: Record) -> bool:

@@ -141,7 +141,7 @@ def delete_evaluation(
 ) -> Response:
     """Its figures and an uploaded truth. Thresholds that it tuned stay in force."""
     record = services.record(evaluation_id, "eval")
-    return deleted(services, record, _shown(services, record), if_match=if_match)
+    return deleted(services, record, partial(_shown, services, record), if_match=if_match)
 
 
 def _shown(services: Services, record: Record, *, with_curves: bool = False) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Exports: the labels of a job as files that other tools read."""
 
+from functools import partial
 from typing import Annotated
 
 from anyio.to_thread import run_sync
@@ -128,4 +129,4 @@ def get_export_file(export_id: str, request: Request, services: ServicesDep) -> 
 def remove_export(export_id: str, services: ServicesDep, if_match: IfMatch = None) -> Response:
     """Its record and, unless another export has the same file, its file. The labels stay."""
     record = services.record(export_id, "exp")
-    return deleted(services, record, export_reply(record), if_match=if_match)
+    return deleted(services, record, partial(export_reply, record), if_match=if_match)

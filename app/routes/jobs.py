@@ -59,7 +59,8 @@ async def create_job(body: JobCreate, creation: CreationDep, submitter: Submitte
     With `dry_run` nothing is made: 200 tells what the job would take.
     """
     if body.dry_run:
-        return json_reply(await run_sync(estimate_reply, creation.services, body))
+        services = creation.services
+        return json_reply(await run_sync(estimate_reply, services, body, limiter=services.slow))
     return await creation.of_json(
         lambda services: submit_job(services, body, submitter=submitter),
         partial(_shown, creation.services),
@@ -167,7 +168,7 @@ def delete_job(job_id: str, services: ServicesDep, if_match: IfMatch = None) -> 
     Its dataset stays, and results that another job has too.
     """
     record = services.record(job_id, "job")
-    return deleted(services, record, _shown(services, record), if_match=if_match)
+    return deleted(services, record, partial(_shown, services, record), if_match=if_match)
 
 
 def _shown(services: Services, record: Record) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Query, Response
 
 from app.conditional import best_type
@@ -31,7 +32,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
         **problems("job_not_found", "not_ready", "artifact_corrupt"),
     },
 )
-def list_labels(
+async def list_labels(
     job_id: str,
     services: ServicesDep,
     *,
@@ -56,17 +57,21 @@ def list_labels(
             "/query/thresholds_version",
             f"has a meaning for stage student alone, stage is {stage}",
         )
-    record, place = services.record(job_id, "job"), read_place(cursor)
-    answer = queried_labels(
-        record,
-        stage,
-        query,
-        outputs=services.store.outputs(job_id),
-        data=services.data,
-        with_views=views,
-        thresholds_version=thresholds_version or place.thresholds_version,
-    )
-    if media_type != JSON:
-        return stream(answer.labels, media_type, filename=f"{job_id}-{stage}")
-    place.check(answer)
-    return json_reply(answer_page(answer, place.position, limit))
+    place = read_place(cursor)
+
+    def reply() -> Response:
+        answer = queried_labels(
+            services.record(job_id, "job"),
+            stage,
+            query,
+            outputs=services.store.outputs(job_id),
+            data=services.data,
+            with_views=views,
+            thresholds_version=thresholds_version or place.thresholds_version,
+        )
+        if media_type != JSON:
+            return stream(answer.labels, media_type, filename=f"{job_id}-{stage}")
+        place.check(answer)
+        return json_reply(answer_page(answer, place.position, limit))
+
+    return await run_sync(reply, limiter=None if query.is_everything else services.slow)

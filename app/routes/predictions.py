@@ -143,7 +143,7 @@ def delete_prediction(
 ) -> Response:
     """Its rows, and images that were uploaded for it alone."""
     record = services.record(prediction_id, "pred")
-    return deleted(services, record, _first_page(services, record), if_match=if_match)
+    return deleted(services, record, partial(_first_page, services, record), if_match=if_match)
 
 
 def _first_page(services: Services, record: Record) -> dict[str, Any]:

@@ -59,6 +59,15 @@ def test_a_file_that_changed_meanwhile_is_begun_anew(scripted, job, tmp_path):
     assert (tmp_path / "a.bin").read_bytes() == BYTES
 
 
+def test_a_file_that_changed_to_another_with_a_digest_is_begun_anew(scripted, job, tmp_path):
+    old = {"ETag": f'"{hashlib.sha256(b"old").hexdigest()}"'}
+    scripted.will(Answer(200, b"old" * 100, old, cut=10), WHOLE)
+
+    job.download("a.bin", tmp_path / "a.bin")
+
+    assert (tmp_path / "a.bin").read_bytes() == BYTES
+
+
 def test_a_server_without_ranges_sends_it_all_again(scripted, job, tmp_path):
     scripted.will(Answer(200, BYTES, TAG, cut=30_000), WHOLE)
 

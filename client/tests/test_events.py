@@ -113,6 +113,17 @@ def test_waiting_ends_at_the_timeout(scripted, job):
         job.wait(timeout=0.05)
 
 
+def test_a_timeout_is_told_as_one_also_without_patience(scripted):
+    scripted.will(says(JOB), Answer(200, b": alive\n\n", {"Content-Type": "text/event-stream"}))
+    patience = Patience(seconds=0)
+
+    with (
+        Client(scripted.url, patience=patience) as client,
+        pytest.raises(WaitTimedOut, match="goes on still"),
+    ):
+        client.jobs.get("job_1").wait(timeout=0, on_event=lambda _: None)
+
+
 def test_the_asynchronous_half_hears_the_same(scripted):
     scripted.will(says(JOB), FIRST, HANGS_UP, THEN)
 

@@ -149,6 +149,7 @@ def done(client, store, settings, body):
     return (times[1] - times[0]).total_seconds()
 
 
+@pytest.mark.long
 def test_a_job_takes_as_long_as_was_estimated_from_one_like_it(live, store):
     client, settings, root = live
     first, second = (

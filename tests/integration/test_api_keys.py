@@ -1,11 +1,13 @@
 """Keys over HTTP and by command: made, shown once, rotated and revoked."""
 
 import json
+from itertools import islice
 
 import httpx
 import pytest
 from typer.testing import CliRunner
 
+from app import event_stream
 from app.callers import Scope
 from app.cli import app
 from app.keys import KeyStore
@@ -110,6 +112,20 @@ def test_a_revoked_key_ends_at_once(admin, caller):
     assert revoked.json()["revoked_at"]
     assert status(client, key["secret"]) == 401
     assert admin.post(f"/v1/keys/{key['id']}/rotate").json()["code"] == "key_ended"
+
+
+def test_a_stream_ends_with_the_key_that_opened_it(admin, caller, monkeypatch):
+    monkeypatch.setattr(event_stream, "KEEP_ALIVE_SECONDS", 0.05)
+    job_id = admin.new_job()
+    key = make(admin)
+    headers = {"Authorization": f"Bearer {key['secret']}", "Accept": "text/event-stream"}
+
+    with caller().stream("GET", f"/v1/jobs/{job_id}/events", headers=headers) as reply:
+        lines = reply.iter_lines()
+        next(lines)
+        admin.delete(f"/v1/keys/{key['id']}")
+
+        assert len(list(islice(lines, 500))) < 500
 
 
 def test_a_key_that_another_process_revoked_ends_within_a_second(admin, caller):

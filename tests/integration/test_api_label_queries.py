@@ -7,8 +7,13 @@ img_0 .9 .9 .1, img_1 .5 .5 .5, img_2 .2 .49 0, img_3 .3 0 1, img_4 as img_0.
 import csv
 import io
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
+from app import labels
+from tests.serving import wait_until
 
 BEE = "bee; \\ honey"
 NDJSON = {"Accept": "application/x-ndjson"}
@@ -194,3 +199,18 @@ def test_a_stage_to_compare_with_has_to_be_there(api):
 
     assert (reply.status_code, reply.json()["code"]) == (409, "not_ready")
     assert "phase score" in reply.json()["detail"]
+
+
+def test_calls_that_are_quick_wait_for_none_that_search(api, api_server, job_id, monkeypatch):
+    go, search = threading.Event(), labels.find_images
+    monkeypatch.setattr(labels, "find_images", lambda *args: go.wait(30) and search(*args))
+    queries = [{"max_score": n / 100} for n in range(50)]  # more than there are common threads
+
+    with ThreadPoolExecutor(len(queries)) as pool:
+        searches = [pool.submit(found, api, job_id, query) for query in queries]
+        try:
+            wait_until(lambda: len(api_server.server.server_state.tasks) >= len(queries))
+            assert api.get(f"/v1/jobs/{job_id}/labels", timeout=5).status_code == 200
+        finally:
+            go.set()
+        assert all(isinstance(search.result(), list) for search in searches)

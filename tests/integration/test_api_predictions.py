@@ -154,6 +154,7 @@ def test_rows_go_with_their_dataset(api, student):
     reply = api.get(f"/v1/predictions/{prediction['id']}")
 
     assert (reply.status_code, reply.json()["code"]) == (410, "dataset_deleted")
+    assert api.delete(f"/v1/predictions/{prediction['id']}").status_code == 200
 
 
 @pytest.mark.parametrize(

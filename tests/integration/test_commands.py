@@ -9,6 +9,9 @@ from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from app.cli import app
+from app.commands.errors import outcome
+from app.exit_codes import Exit
+from ccd_client import ServerFault, ServiceUnreachable, StorageFull, Unavailable, WaitTimedOut
 from tests.integration.conftest import COLUMNS, PATHS
 
 
@@ -231,6 +234,29 @@ def test_a_student_is_shown_and_saved(ccd, scored, tmp_path):
     saved = ccd("students", "download", student_id, "--out", tmp_path / "s.safetensors")
     assert saved.stdout == f"{tmp_path / 's.safetensors'}\n"
     assert (tmp_path / "s.safetensors").stat().st_size > 4000
+
+
+def test_a_file_that_cannot_be_written_is_no_job_that_failed(ccd, scored, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+
+    told = ccd("labels", scored, "--out", tmp_path / "file" / "labels.csv")
+
+    assert told.exit_code == 5, told.output
+    assert "labels.csv" in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ServerFault(500, {}, {}), Exit.BROKE_OFF),
+        (StorageFull(507, {}, {}), Exit.BROKE_OFF),
+        (Unavailable(503, {}, {}), Exit.NO_SERVICE),
+        (ServiceUnreachable("nobody"), Exit.NO_SERVICE),
+        (WaitTimedOut("it goes on"), Exit.BROKE_OFF),
+    ],
+)
+def test_only_a_service_that_is_not_there_is_none(error, code):
+    assert outcome(error)[1] is code
 
 
 def test_a_student_is_asked_about_files(ccd, scored, tmp_path):

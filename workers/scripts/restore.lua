@@ -20,8 +20,9 @@ end
 
 if mark ~= '' then restore_mark() end
 admit(id, kind, request, phases, tonumber(created_ms), cjson.decode(asked))
--- Whoever saw an earlier version of the record has to look again.
-write(id, 'version', NOW, 'seq', NOW)
+-- Whoever saw an earlier version of the record has to look again, and whoever follows its log
+-- has numbers that are to come no second time.
+write(id, 'version', NOW, 'seq', NOW, 'lines', NOW)
 forget_told(id)
 redis.call('PUBLISH', TOLD, id)
 if ending == '' then

@@ -26,7 +26,7 @@ class Saving:
         self, target: Path, *, sha256: str | None = None, on_bytes: OnBytes | None = None
     ) -> None:
         self.target = target
-        self._wanted = sha256
+        self._given = self._wanted = sha256
         self._on_bytes = on_bytes or (lambda _done, _total: None)
         self._etag: str | None = None
         self._total: int | None = None
@@ -50,7 +50,8 @@ class Saving:
             return True
         self._etag = _strong(headers.get("ETag"))
         self._total = _length(headers)
-        self._wanted = self._wanted or _digest(headers, self._etag)
+        # The file may be another than at the last try; the caller's digest stands.
+        self._wanted = self._given or _digest(headers, self._etag)
         self._part = self._part_of(self._wanted)
         self._done = self._part.stat().st_size if self._part.exists() else 0
         if self._can_resume() and not self._asked_for_rest:

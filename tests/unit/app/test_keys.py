@@ -188,6 +188,16 @@ def test_a_rotation_that_never_was_leaves_no_empty_secret_that_opens(keys):
     assert not replace(key, previous_until_ms=2**60).opens("", 0)
 
 
+def test_who_looks_again_pushes_nobody_out_of_memory(keys, monkeypatch):
+    monkeypatch.setattr(keys_module, "MAX_REMEMBERED", 2)
+    first, second = (keys.create(name, [Scope.READ])[0] for name in "ab")
+
+    for key in (first, second, second):
+        keys.look(key.id)
+
+    assert [keys.remembered(key.id) for key in (first, second)] == [first, second]
+
+
 def test_a_key_that_was_made_for_a_moment_leaves_nothing(keys, data):
     key, token = keys.create("x", [Scope.READ])
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from sklearn.metrics import average_precision_score
+from structlog.testing import capture_logs
 
 from benchmarks.scored_job import JOB, write_job
 from models.thresholds import best_f1_thresholds
@@ -395,6 +396,13 @@ def test_a_damaged_file_is_not_evaluated(folder, random_results):
 
 
 @pytest.fixture
+def alone_on_stdout():
+    """A service that other tests have in a thread of this process says nothing there."""
+    with capture_logs():
+        yield
+
+
+@pytest.fixture
 def truth_file(tmp_path, random_results):
     _, truth, _, _ = random_results
     path = tmp_path / "truth.csv"
@@ -403,6 +411,7 @@ def truth_file(tmp_path, random_results):
     return path
 
 
+@pytest.mark.usefixtures("alone_on_stdout")
 def test_the_command_prints_tables(folder, truth_file, capsys):
     code = main([JOB, f"--truth={truth_file}", f"--data={folder.root}"])
 
@@ -412,6 +421,7 @@ def test_the_command_prints_tables(folder, truth_file, capsys):
         assert word in said
 
 
+@pytest.mark.usefixtures("alone_on_stdout")
 def test_the_command_prints_and_writes_json(folder, truth_file, tmp_path, capsys):
     out = tmp_path / "evaluation.json"
 
@@ -424,6 +434,7 @@ def test_the_command_prints_and_writes_json(folder, truth_file, tmp_path, capsys
     assert printed["curves"]["student"]["ant"]
 
 
+@pytest.mark.usefixtures("alone_on_stdout")
 def test_the_command_takes_a_zip(folder, truth_file, tmp_path, capsys):
     archive = tmp_path / "truth.zip"
     with zipfile.ZipFile(archive, "w") as file:

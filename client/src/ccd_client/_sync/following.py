@@ -60,8 +60,8 @@ class Follower:
             except (ServiceUnreachable, Problem) as failure:
                 if isinstance(failure, Problem) and failure.status in NO_STREAM:
                     break
+                self._check_time()  # whose time is over is told so, whatever broke
                 pause = self._tries.pause_after(failure, can_repeat=True)
-            self._check_time()
             sleep(pause)
         with closing(self._polled()) as events:
             for event in events:
