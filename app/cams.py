@@ -26,7 +26,7 @@ RENDER = Phase("cam", Lane.IO, units=1, sequential=False, weight=1)
 SUBMITTER = "(maps)"
 #: A failure is told for this long, and then tried again; a success is in the cache.
 KEEP_SECONDS = 60.0
-#: Maps that may wait at a time. A worker makes some each second.
+#: Maps of a project that may wait at a time. A worker makes some each second.
 MAX_WAITING = 100
 #: Longest side of a result in pixels, unless asked for, and the most that may be asked for.
 DEFAULT_SIDE = {CamFormat.PNG: 1024, CamFormat.NPY: 4096}
@@ -74,14 +74,15 @@ class WantedCam:
         Raises:
             Problem: `too_many_cams`.
         """
-        store = self.services.store
+        store, project = self.services.store, self.job.project
+        id = self.cam.record_id(project)
         with suppress(RecordNotFound):
-            record = store.get(self.cam.record_id)
+            record = store.get(id)
             if record.status is not Status.SUCCEEDED or self.stored():
                 return record
             with suppress(IllegalMove):  # made, and swept away since
                 store.delete(record.id)
-        if store.count(Kind.CAM) >= MAX_WAITING:
+        if store.count(Kind.CAM, project=project) >= MAX_WAITING:
             raise Problem(
                 "too_many_cams",
                 f"{MAX_WAITING} maps wait for a worker of lane io already",
@@ -89,7 +90,7 @@ class WantedCam:
             )
         record = store.create(
             Kind.CAM,
-            self.cam.record_id,
+            id,
             request={
                 "cam": vars(self.cam),
                 "student_id": student_id_of(self.job.id),
@@ -98,6 +99,7 @@ class WantedCam:
             },
             phases=[RENDER],
             submitter=SUBMITTER,
+            project=project,
             keep_seconds=KEEP_SECONDS,
             request_id=current_request_id(),
         )

@@ -21,7 +21,8 @@ def estimate_reply(services: Services, body: JobCreate) -> dict[str, Any]:
     """
     config = checked_config(services, body)
     classes = [spec.model_dump() for spec in body.classes]
-    wanted = Wanted(config, classes, _images(services, body), body.dataset_id)
+    images, project = _images(services, body), services.caller.project
+    wanted = Wanted(config, classes, images, body.dataset_id, project)
     content = shown(estimate(wanted, services.store, services.data))
     if body.source is not None:
         content["warnings"].append(

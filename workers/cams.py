@@ -49,10 +49,9 @@ class Cam:
         """Folder of the map."""
         return f"cam-{self._digest}"
 
-    @property
-    def record_id(self) -> str:
-        """The same map is the same record, however often it is asked for."""
-        return f"cam_{self._digest}"
+    def record_id(self, project: str) -> str:
+        """The same map is the same record, however often a project asks for it."""
+        return f"cam_{digest_of(self._digest, project)}"
 
     @property
     def grid_name(self) -> str:

@@ -11,11 +11,12 @@ from typing import Any
 from models.config import DistillConfig
 from workers.files import DataFolder
 from workers.forecast import crew_of
-from workers.jobs import Kind, Lane, Record, Status
+from workers.jobs import DEFAULT_PROJECT, Kind, Lane, Record, Status
 from workers.store import Store
 
-#: Jobs that are looked through for some like it, newest first.
-MOST_JOBS = 500
+#: Jobs that are looked through for some like it, newest first; of so many projects; and how many
+#: of those like it are asked for their times.
+MOST_JOBS, MOST_PROJECTS, MOST_ALIKE = 500, 50, 50
 #: A job took as long an image as another where these are equal; epochs and images are counted.
 PACE_FIELDS = (
     *("teacher", "view_size", "precision", "teacher_batch", "student", "student_size"),
@@ -101,11 +102,13 @@ class Wanted:
     images: int | None
     #: None for images that are not registered.
     dataset_id: str | None = None
+    #: Whose jobs are looked at before others'.
+    project: str = DEFAULT_PROJECT
 
 
 def estimate(wanted: Wanted, store: Store, data: DataFolder) -> Estimate:
     """Low, likely and high; nothing is made."""
-    jobs = list(_recent_jobs(store))
+    jobs = list(_recent_jobs(store, wanted.project))
     crew = crew_of(Lane.METHOD, store)
     warnings = []
     if not crew:
@@ -134,11 +137,16 @@ def estimate(wanted: Wanted, store: Store, data: DataFolder) -> Estimate:
     )
 
 
-def _recent_jobs(store: Store) -> Iterator[Record]:
-    """Of every project: how long one's job took says how long another's takes."""
-    projects = store.projects()
-    for project in projects:
-        yield from store.list(Kind.JOB, project=project, limit=-(-MOST_JOBS // len(projects)))[0]
+def _recent_jobs(store: Store, own: str) -> Iterator[Record]:
+    """Of other projects too: how long one's job took says how long another's takes."""
+    left = MOST_JOBS
+    others = [project for project in store.projects() if project != own]
+    for project in [own, *others][:MOST_PROJECTS]:
+        found = store.list(Kind.JOB, project=project, limit=left)[0]
+        yield from found
+        left -= len(found)
+        if not left:
+            return
 
 
 def _warning(code: str, message: str) -> dict[str, Any]:
@@ -175,7 +183,7 @@ Times = dict[str, list[tuple[float, int]]]
 
 def _times_of(jobs: Sequence[Record], wanted: Wanted, store: Store) -> Times:
     """How long the phases of jobs like it were in work, those left out that found work done."""
-    alike = [job for job in jobs if _agree(job, wanted, PACE_FIELDS)]
+    alike = [job for job in jobs if _agree(job, wanted, PACE_FIELDS)][:MOST_ALIKE]
     times: Times = {}
     for job in alike:
         spent: dict[str, tuple[int, int, int]] = json.loads(store.spent(job.id))

@@ -12,7 +12,9 @@ import pytest
 from app import cams
 from tests.serving import wait_until
 from tests.store_calls import at_once
-from workers.jobs import JobError, Kind, Lane
+from workers.cams import Cam
+from workers.jobs import DEFAULT_PROJECT, JobError, Kind, Lane
+from workers.store import RecordNotFound
 
 PNG = b"\x89PNG drawn by hand"
 AT_ONCE = {"Prefer": "wait=0"}
@@ -305,6 +307,17 @@ def test_no_more_than_so_many_maps_wait(api, job_id, image, monkeypatch):
     assert int(refused.headers["retry-after"]) > 0
     assert known.status_code == 202
     assert ask(api, image).status_code == 202
+
+
+def test_a_map_is_asked_for_in_the_name_of_a_project(api, image):
+    ask(api, image)
+    [record] = api.store.list(Kind.CAM)[0]
+
+    cam = Cam(**record.request["cam"])
+
+    assert record.id == cam.record_id(DEFAULT_PROJECT)
+    with pytest.raises(RecordNotFound):
+        api.store.get(cam.record_id("theirs"))
 
 
 def test_any_number_of_maps_leaves_no_record_behind(api, image, monkeypatch):

@@ -1,6 +1,7 @@
 """`dry_run`: what a job would take, refused as the job would be, held against what it takes."""
 
 from datetime import datetime
+from unittest.mock import Mock
 
 import httpx
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from demo.world import CLASSES, write_world
 from models.config import PRESETS
 from tests.store_calls import worker_of
-from workers.estimate import Wanted, _from_table
+from workers.estimate import MOST_PROJECTS, Wanted, _from_table, _recent_jobs
 from workers.jobs import Kind, Lane
 from workers.settings import Settings
 
@@ -109,6 +110,20 @@ def test_the_table_knows_every_preset_and_grows_with_the_images(preset):
 
     assert seconds(100, 0) < seconds(1000, 0)
     assert seconds(1000, 1) <= seconds(1000, 0)
+
+
+def test_its_own_project_is_looked_at_first_and_not_every_other():
+    looked_at = []
+
+    def look(_kind, *, project, **_more):
+        looked_at.append(project)
+        return [], None
+
+    many = Mock(projects=lambda: [f"p{n}" for n in range(200)], list=look)
+
+    assert list(_recent_jobs(many, "p77")) == []
+    assert looked_at[0] == "p77"
+    assert len(set(looked_at)) == len(looked_at) == MOST_PROJECTS
 
 
 @pytest.fixture

@@ -70,7 +70,8 @@ def test_another_map_has_another_name(change):
     other = replace(CAM, **change)
 
     assert other.name != CAM.name
-    assert other.record_id != CAM.record_id
+    assert other.record_id("ours") != CAM.record_id("ours")
+    assert CAM.record_id("theirs") != CAM.record_id("ours")
 
 
 def test_the_maps_of_all_classes_and_sizes_come_of_one_look():
