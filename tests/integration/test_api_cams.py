@@ -48,7 +48,7 @@ def draw(api, content=PNG):
     """Make the next map that waits; its request."""
     held = wait_until(lambda: claim(api), seconds=15)
     request = held.record.request["cam"]
-    name = held.record.id.replace("cam_", "cam-")
+    name = Cam(**request).name
     api.folder.produce_at(
         api.folder.of(Kind.CAM, name),
         lambda staging: (staging / f"cam.{request['format']}").write_bytes(content),
