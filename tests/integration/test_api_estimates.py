@@ -48,10 +48,10 @@ def test_an_estimate_makes_nothing(api):
 def test_without_a_measurement_the_estimate_is_the_table_s_and_says_so(api):
     estimate = dry(api, job_of({"dataset_id": api.new_dataset()})).json()
 
-    assert (estimate["basis"], estimate["images"]) == ("table", 5)
+    assert (estimate["basis"], estimate["images"]) == ("table", 4)
     assert 0 < estimate["seconds"]["low"] < estimate["seconds"]["likely"]
     assert estimate["seconds"]["likely"] < estimate["seconds"]["high"]
-    assert estimate["teacher_passes"] == 5 * (1 + 2)
+    assert estimate["teacher_passes"] == 4 * (1 + 2)  # distinct ones
     assert estimate["disk_bytes"] > 10_000_000
     assert codes(estimate) == ["no_workers"]
 
