@@ -1,5 +1,6 @@
 """The audit log: a line for every change and every call that was denied; nothing takes one back."""
 
+import errno
 import fcntl
 import json
 import os
@@ -8,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,24 +43,34 @@ class AuditLog:
     def __init__(self, data: DataFolder) -> None:
         self._folder = data.audit
         self._queue, self._disk = threading.Lock(), threading.Lock()
-        self._waiting: list[bytes] = []
-        self._asked = self._written = 0
+        self._waiting: list[_Line] = []
 
     def append(self, entry: Mapping[str, Any]) -> None:
-        """On disk when it returns. Lines that come at once share the wait for the disk."""
-        line = json.dumps(entry, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+        """On disk when it returns. Lines that come at once share the wait for the disk.
+
+        Raises:
+            OSError: the disk did not take it, or another of those that were written with it.
+        """
+        text = json.dumps(entry, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+        line = _Line(text)
         with self._queue:
             self._waiting.append(line)
-            self._asked += 1
-            ticket = self._asked
         with self._disk:
-            if self._written >= ticket:  # another thread took it along
-                return
-            with self._queue:
-                lines, self._waiting = self._waiting, []
-                upto = self._asked
-            self._written = upto
-            self._write(lines)
+            if not line.is_tried:  # else another thread took it along
+                self._write_waiting()
+        if line.error is not None:
+            raise OSError(*line.error.args) from line.error
+
+    def _write_waiting(self) -> None:
+        with self._queue:
+            lines, self._waiting = self._waiting, []
+        error = None
+        try:
+            self._write([line.text for line in lines])
+        except OSError as refusal:
+            error = refusal
+        for line in lines:
+            line.is_tried, line.error = True, error
 
     def page(self, cursor: str | None, limit: int) -> tuple[list[dict[str, Any]], str | None]:
         """Entries, newest first, and the cursor of older ones.
@@ -79,20 +91,45 @@ class AuditLog:
         return found, None
 
     def _write(self, lines: list[bytes]) -> None:
-        """Each line in one call. The lock makes "to the end" true on network disks too."""
+        """Each line in one call. The lock makes "to the end" true on network disks too.
+
+        Raises:
+            OSError: not all are on disk.
+        """
         month = time.strftime("%Y-%m", time.gmtime())
         path = self._folder / f"{month}.ndjson"
         is_new = not path.exists()
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
+            if not _ends_whole(handle):  # a torn line must not take the next one along
+                _write_whole(handle, b"\n")
             for line in lines:
-                os.write(handle, line)
+                _write_whole(handle, line)
             os.fsync(handle)
         finally:
             os.close(handle)
         if is_new:
             sync_folder(self._folder)
+
+
+@dataclass
+class _Line:
+    """One that waits for the disk, and what came of it."""
+
+    text: bytes
+    is_tried: bool = False
+    error: OSError | None = None
+
+
+def _ends_whole(handle: int) -> bool:
+    size = os.fstat(handle).st_size
+    return size == 0 or os.pread(handle, 1, size - 1) == b"\n"
+
+
+def _write_whole(handle: int, line: bytes) -> None:
+    if os.write(handle, line) < len(line):
+        raise OSError(errno.ENOSPC, "the disk took a part of a line")
 
 
 class Audit:
@@ -107,14 +144,23 @@ class Audit:
             await self._app(scope, receive, send)
             return
 
+        is_noted = False
+
         async def send_noted(message: Message) -> None:
+            nonlocal is_noted
             if message["type"] == "http.response.start":
+                is_noted = True
                 status = message["status"]
                 if scope["method"] not in READING or status in DENIED:
                     await self._note(scope, status, Headers(raw=message["headers"]))
             await send(message)
 
-        await self._app(scope, receive, send_noted)
+        try:
+            await self._app(scope, receive, send_noted)
+        except Exception:  # who makes an answer of it is outside of this
+            if not is_noted and scope["method"] not in READING:
+                await self._note(scope, 500, Headers())
+            raise
 
     async def _note(self, scope: Scope, status: int, headers: Headers) -> None:
         entry = _entry(scope, status, headers)

@@ -1,7 +1,6 @@
 """Every request is asked for its key before anything of it is read."""
 
 import asyncio
-import hashlib
 import math
 import time
 from contextlib import suppress
@@ -18,7 +17,7 @@ from app.audit import address_of
 from app.callers import ANYBODY, Caller, Scope
 from app.errors import Problem, problem_response
 from app.keys import TOKEN, Key, KeyStore, now_ms
-from app.limits import MAX_REMEMBERED, Buckets, Standing
+from app.limits import Buckets, Standing
 from workers.settings import Settings
 
 log = structlog.get_logger()
@@ -162,32 +161,22 @@ class Guesses:
 
     def __init__(self, rate: float) -> None:
         self._failures = Buckets(rate / 60, math.ceil(rate))
-        #: Addresses with the digest of what was right there: they are not held up by others.
-        self._right: dict[str, None] = {}
 
     async def checked(self, keys: KeyStore, scope: ASGIScope) -> Key:
-        """The key that opens; a guess too many is not even looked at.
+        """The key that opens: one that is right is never held up by what others are wrong about.
 
         Raises:
             Problem: `unauthorized`, or `rate_limited`.
         """
-        address = address_of(scope)
-        header = Headers(scope=scope).get("authorization", "").encode("latin-1")
-        mark = f"{address} {hashlib.sha256(header).hexdigest()}"
-        standing = self._failures.look(address)
-        if not standing.is_allowed and mark not in self._right:
-            raise too_many("too many calls with a wrong key came from your address", standing, {})
         try:
-            key = await _opened(keys, scope)
+            return await _opened(keys, scope)
         except Problem as problem:
-            if problem.code == "unauthorized":
-                self._failures.take(address)
-                self._right.pop(mark, None)
-            raise
-        while len(self._right) >= MAX_REMEMBERED and mark not in self._right:
-            self._right.pop(next(iter(self._right)))
-        self._right[mark] = None
-        return key
+            if problem.code != "unauthorized":
+                raise
+            standing = self._failures.take(address_of(scope))
+            if standing.is_allowed:
+                raise
+        raise too_many("too many calls with a wrong key came from your address", standing, {})
 
 
 def too_many(detail: str, standing: Standing, told: dict[str, str]) -> Problem:

@@ -56,6 +56,15 @@ class News:
     is_final: bool
 
 
+class Answer(NamedTuple):
+    """What Redis has of a job after a position: of its record status, seq and phases; events."""
+
+    job_id: str
+    at: Position
+    fields: Sequence[str | None]
+    raw: RawEntries
+
+
 class Feed:
     """What the watchers of one job share."""
 
@@ -106,8 +115,8 @@ class Hub:
     async def run(self) -> None:
         """Listen and share out, until cancelled."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._listen)
-            tasks.start_soon(self._share)
+            tasks.start_soon(self._go_on, self._listen)
+            tasks.start_soon(self._go_on, self._share)
 
     def end(self) -> None:
         """Every watcher is to stop now."""
@@ -148,6 +157,17 @@ class Hub:
         self._dirty.update(id for id in job_ids if id in self._feeds)
         self._wake.set()
 
+    async def _go_on(self, loop: Callable[[], Awaitable[None]]) -> None:
+        """Begin again whatever happened: without these loops every watcher waits for ever."""
+        while True:
+            try:
+                await loop()
+            except Exception:
+                log.exception("events.failed")
+                for feed in list(self._feeds.values()):
+                    feed.reset()
+                await anyio.sleep(RETRY_SECONDS)
+
     async def _listen(self) -> None:
         while True:
             with suppress(RedisError, OSError):
@@ -186,7 +206,14 @@ class Hub:
     async def _refresh(self, job_ids: Iterable[str]) -> None:
         feeds = {id: feed for id in job_ids if (feed := self._feeds.get(id)) is not None}
         asked = {id: feed.at for id, feed in feeds.items() if feed.at is not None}
-        found = await self._read(list(asked.items())) if asked else {}
+        found = {}
+        for answer in await self._ask(list(asked.items())) if asked else ():
+            try:
+                found[answer.job_id] = await self._news(answer)
+            except RedisError:
+                raise
+            except Exception:  # its own watchers read it themselves, and are told
+                log.exception("events.unreadable", record=answer.job_id)
         for id, feed in feeds.items():
             news = found.get(id)
             if news is None or news.events is None or feed.at != asked.get(id):
@@ -196,21 +223,20 @@ class Hub:
 
     async def _read(self, asked: Sequence[tuple[str, Position]]) -> dict[str, News]:
         """What came after each position; nothing of a job that is no longer there."""
+        return {answer.job_id: await self._news(answer) for answer in await self._ask(asked)}
+
+    async def _ask(self, asked: Sequence[tuple[str, Position]]) -> list[Answer]:
+        """The same, not read yet."""
         async with self._redis.pipeline(transaction=True) as pipeline:
             for job_id, at in asked:
                 pipeline.hmget(_record(job_id), ["status", "seq", "phases"])
                 pipeline.xrange(events_key(job_id), min=f"{at.seq}-0")
             answers = await pipeline.execute()
-        found = {}
-        for (job_id, at), fields, entries in zip(asked, answers[::2], answers[1::2], strict=True):
-            if fields[0] is not None:
-                found[job_id] = await self._news(job_id, at, fields, entries)
-        return found
+        rows = zip(asked, answers[::2], answers[1::2], strict=True)
+        return [Answer(*one, fields, raw) for one, fields, raw in rows if fields[0] is not None]
 
-    async def _news(
-        self, job_id: str, at: Position, fields: Sequence[str | None], raw: RawEntries
-    ) -> News:
-        status, seq, phases = fields
+    async def _news(self, answer: Answer) -> News:
+        job_id, at, (status, seq, phases), raw = answer
         is_final = Status(str(status)).is_final
         entries = _behind(at, read_entries(raw), last=max(int(seq or 0), int(is_final)))
         if not entries:

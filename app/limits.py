@@ -32,10 +32,6 @@ class Buckets:
         #: Name -> what was left, and when.
         self._levels: dict[str, tuple[float, float]] = {}
 
-    def look(self, name: str) -> Standing:
-        """Whether there is one to take; it stays."""
-        return self._standing(self._level(name), is_allowed=self._level(name) >= 1)
-
     def take(self, name: str) -> Standing:
         """Take one, if there is one."""
         level = self._level(name)

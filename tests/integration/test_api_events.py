@@ -3,6 +3,7 @@
 import random
 import threading
 import time
+from itertools import islice
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ from tests.serving import wait_until
 from tests.store_calls import SHORT_PLAN, WARNING, claim, live, live_whole
 from tests.streams import Stream
 from tests.valkeys import mortal_valkey
+from workers.events import TOLD
 from workers.files import DataFolder
 from workers.jobs import JobError, Kind, Lane, Phase
 from workers.outcomes import write_request
@@ -41,6 +43,21 @@ def told(api, job_id, **query):
 
 def job_of(api, job_id):
     return api.get(f"/v1/jobs/{job_id}").json()
+
+
+def test_a_job_that_cannot_be_read_ends_no_other_jobs_stream(api):
+    odd, good = api.new_job(), api.new_job()
+
+    with Stream(url_of(api, odd)) as first, Stream(url_of(api, good)) as second:
+        assert "job.snapshot" in [*islice(first.blocks(), 2)][1]
+        blocks = second.blocks()
+        assert "job.snapshot" in [*islice(blocks, 2)][1]
+        api.store.redis.hset(f"ccd:record:{odd}", "phases", '[{"lane": "io", "newer": 1}]')
+        api.store.redis.xadd(f"ccd:events:{odd}", {"odd": 1}, id="1000000-0")
+        api.store.redis.publish(TOLD, odd)
+        assert api.post(f"/v1/jobs/{good}/cancel").is_success
+
+        assert any("job.done" in block for block in islice(blocks, 6))
 
 
 def test_a_stream_begins_with_the_job_as_it_is(api):

@@ -14,7 +14,7 @@ local function refuse_over(name, used, more)
     return redis.error_reply(string.format('QUOTA %s %.0f %.0f', name, limit, used))
   end
 end
-if kind == 'job' then
+if kind == 'job' and (quotas.jobs or 0) > 0 then
   local refused = refuse_over('jobs', count_jobs(wanted.project), 1)
   if refused then return refused end
 elseif kind == 'dataset' then

@@ -1,5 +1,7 @@
 """The audit log on disk: lines that stay, and pages of them from the newest on."""
 
+import asyncio
+import errno
 import json
 import stat
 import threading
@@ -7,7 +9,7 @@ import threading
 import pytest
 
 from app import audit
-from app.audit import AuditLog
+from app.audit import Audit, AuditLog
 from app.errors import Problem
 from workers.files import DataFolder
 
@@ -79,6 +81,58 @@ def test_a_line_that_a_power_cut_tore_is_left_out(data):
         handle.write(b'{"n": 2')
 
     assert pages(log, 10) == [[1]]
+
+
+def test_a_torn_line_takes_no_other_along(data):
+    log = AuditLog(data)
+    log.append({"n": 1})
+    [file] = data.audit.iterdir()
+    with file.open("ab") as handle:
+        handle.write(b'{"n": 2')
+
+    log.append({"n": 3})
+
+    assert pages(log, 10) == [[3, 1]]
+
+
+def test_every_line_that_the_disk_refused_is_told_to_who_wrote_it(data, monkeypatch):
+    log, told, begun = AuditLog(data), [], threading.Event()
+
+    def refuse(handle, line):
+        begun.set()
+        while len(log._waiting) < 3 and not told:  # the others come meanwhile
+            pass
+        raise OSError(errno.ENOSPC, "full")
+
+    def add(number):
+        try:
+            log.append({"n": number})
+        except OSError as error:
+            told.append((number, error.errno))
+
+    monkeypatch.setattr(audit, "_write_whole", refuse)
+    threads = [threading.Thread(target=add, args=(number,)) for number in range(4)]
+    threads[0].start()
+    assert begun.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(told) == [(number, errno.ENOSPC) for number in range(4)]
+    assert pages(log, 10) == [[]]
+
+
+def test_a_change_that_ends_in_a_fault_of_ours_has_a_line(data):
+    async def broken(scope, receive, send):
+        raise RuntimeError
+
+    scope = {"type": "http", "method": "DELETE", "path": "/v1/jobs/job_1", "state": {}}
+    with pytest.raises(RuntimeError):
+        asyncio.run(Audit(broken, AuditLog(data))(scope, None, None))
+
+    [entry] = AuditLog(data).page(None, 10)[0]
+    assert (entry["status"], entry["outcome"]) == (500, "failed")
 
 
 def test_nothing_written_is_an_empty_page(data):

@@ -32,14 +32,6 @@ def test_each_name_has_its_own():
     assert [buckets.take(name).is_allowed for name in "aba"] == [True, True, False]
 
 
-def test_a_look_takes_nothing():
-    buckets, _ = make(size=1)
-
-    assert buckets.look("a").is_allowed
-    assert buckets.take("a").is_allowed
-    assert not buckets.look("a").is_allowed
-
-
 def test_what_is_left_and_when_there_is_more_is_told():
     buckets, _ = make(rate=0.5, size=2)
 
