@@ -1,13 +1,16 @@
 """The service that `ccd run` talks to: one that is there, or one started for the purpose."""
 
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from app.callers import Scope
 from app.children import start_child, stop_child, tail
@@ -103,16 +106,30 @@ def _await_service(service: subprocess.Popen[bytes], settings: Settings, *, log:
 
 
 def _written(settings: Settings) -> dict[str, Any]:
-    """What a running service wrote into its data folder."""
+    """What a running service of this user wrote into its data folder."""
+    file = settings.data / SERVICE_FILE
     try:
-        return dict(json.loads((settings.data / SERVICE_FILE).read_text()))
-    except (OSError, json.JSONDecodeError):
+        return dict(json.loads(file.read_text())) if file.stat().st_uid == os.getuid() else {}
+    except (OSError, ValueError, TypeError):
         return {}
 
 
 def written_url(settings: Settings) -> str:
-    """Where the service of a data folder listens, or did; else the usual address."""
-    return str(_written(settings).get("url", USUAL_URL))
+    """Where the service of a data folder listens; else the usual address.
+
+    A key is sent there, and anybody may have put the file into the folder: no other machine's
+    address is taken.
+    """
+    url = str(_written(settings).get("url", USUAL_URL))
+    return url if _is_of_this_machine(url) else USUAL_URL
+
+
+def _is_of_this_machine(url: str) -> bool:
+    try:
+        host = ip_address(urlsplit(url).hostname or "")
+    except ValueError:
+        return False
+    return host.is_loopback or host.is_unspecified
 
 
 def _written_pid(settings: Settings) -> int | None:

@@ -19,7 +19,7 @@ from workers.fault_points import fault
 from workers.files import NAMES, disk_guard
 from workers.jobs import NOBODY, Kind, Lane, Phase, Priority, Record, Status
 from workers.outcomes import REQUEST, read_kept, write_request
-from workers.paths import allowed_file, display_path
+from workers.paths import allowed_file, display_path, is_services_own
 from workers.sources import FoldersOverlap, folder_paths, separate_folders
 from workers.stages import passes_of, student_id_of
 from workers.store import QuotaExceeded, RecordNotFound
@@ -366,9 +366,9 @@ def _check_config(services: Services, config: DistillConfig) -> None:
         named["teacher"] = config.teacher.removeprefix("local-dir:")
     if config.student_weights not in {"imagenet", "random"}:
         named["student_weights"] = config.student_weights
-    roots = [*services.settings.allowed_roots, services.settings.weights_folder.resolve()]
+    weights = services.settings.weights_folder.resolve()
     for field, place in named.items():
-        if not _is_below(place, roots):
+        if not _may_be_read(place, services.settings.allowed_roots, weights):
             raise invalid(
                 f"/config/{field}",
                 "must lie below one of the folders of CCD_ALLOWED_ROOTS or below CCD_WEIGHTS, "
@@ -376,9 +376,12 @@ def _check_config(services: Services, config: DistillConfig) -> None:
             )
 
 
-def _is_below(place: str, roots: Sequence[Path]) -> bool:
+def _may_be_read(place: str, roots: Sequence[Path], weights: Path) -> bool:
+    """Whether a file lies below the weights, or below a root and in no data folder."""
     try:
         path = Path(place).resolve()
+        if not Path(place).is_absolute() or path.is_relative_to(weights):
+            return Path(place).is_absolute()
+        return any(path.is_relative_to(root) for root in roots) and not is_services_own(path)
     except (OSError, RuntimeError, ValueError):  # a loop of links; a NUL in the name
         return False
-    return Path(place).is_absolute() and any(path.is_relative_to(root) for root in roots)

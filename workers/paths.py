@@ -97,12 +97,13 @@ def _resolved(path: str, roots: Sequence[Path]) -> Path:
     real = Path(path).resolve(strict=True)
     if not Path(path).is_absolute() or not any(real.is_relative_to(root) for root in roots):
         raise ValueError(path)
-    if _is_services_own(real):
+    if is_services_own(real):
         raise ValueError(path)
     return real
 
 
-def _is_services_own(path: Path) -> bool:
+def is_services_own(path: Path) -> bool:
+    """Whether a path is a data folder or lies in one."""
     return any((folder / SERVICES_OWN).exists() for folder in (path, *path.parents))
 
 
@@ -212,7 +213,7 @@ class _Walk:
         except OSError:
             target, is_folder = b"", False
         is_allowed = any(_is_inside(target, root) for root in self.roots)
-        if not is_allowed or _is_services_own(Path(os.fsdecode(target))):
+        if not is_allowed or is_services_own(Path(os.fsdecode(target))):
             # The same words whether or not something is there.
             raise FileRefused("link_outside", "is a link that leads to nothing that may be read")
         if is_folder:

@@ -5,6 +5,8 @@ import json
 import httpx
 import pytest
 
+from workers.paths import SERVICES_OWN
+
 JOB = {"dataset_id": "ds_0", "classes": ["cat", "dog"], "preset": "tiny"}
 FOLDER = {"kind": "folder", "path": "/nowhere"}
 
@@ -329,3 +331,19 @@ def assert_problem(reply: httpx.Response, status: int, code: str) -> None:
     assert problem["detail"]
     assert problem["request_id"] == reply.headers["x-request-id"]
     assert "Traceback" not in reply.text
+
+
+def test_what_a_job_names_may_not_lie_in_a_data_folder(api):
+    theirs = api.root.parent / "other-service"
+    (theirs / "jobs").mkdir(parents=True)
+    (theirs / SERVICES_OWN).touch()
+    body = {"source": {"kind": "folder", "path": str(api.root)}, "classes": ["a", "b"]}
+
+    for name, value in (
+        ("student_weights", str(theirs / "jobs" / "w.pth")),
+        ("teacher", f"local-dir:{theirs}/jobs"),
+    ):
+        reply = api.post("/v1/jobs", json={**body, "config": {name: value}})
+
+        assert reply.status_code == 422
+        assert reply.json()["errors"][0]["pointer"] == f"/config/{name}"

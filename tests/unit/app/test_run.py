@@ -9,7 +9,11 @@ from rich.console import Console
 
 from app.run_command import Order, parse_classes, parse_config
 from app.run_display import RunDisplay, class_table, clock, describe_progress
+from app.run_service import written_url
+from app.standalone import SERVICE_FILE
+from ccd_client.credentials import USUAL_URL
 from ccd_client.models import Progress
+from workers.settings import Settings
 
 
 def shown(renderable):
@@ -96,3 +100,18 @@ def test_the_table_counts_labels_and_averages_scores(tmp_path):
     lines = [line.replace("│", " ").split() for line in table.splitlines()]
     assert ["cat", "2", "0.800", "0.650"] in lines
     assert ["bus", "1", "0.300", "none"] in lines
+
+
+@pytest.mark.parametrize(
+    ("written", "taken"),
+    [
+        ("http://127.0.0.1:4711", "http://127.0.0.1:4711"),
+        ("https://ccd.example.org", USUAL_URL),
+        ("http://127.0.0.1@ccd.example.org", USUAL_URL),
+        ("http://10.0.0.1:8000", USUAL_URL),
+    ],
+)
+def test_a_file_in_the_data_folder_sends_no_key_to_another_machine(tmp_path, written, taken):
+    (tmp_path / SERVICE_FILE).write_text(json.dumps({"url": written, "pid": 1}))
+
+    assert written_url(Settings(data=tmp_path)) == taken
