@@ -114,7 +114,7 @@ def test_waiting_ends_at_the_timeout(scripted, job):
 
 
 def test_a_timeout_is_told_as_one_also_without_patience(scripted):
-    scripted.will(says(JOB), Answer(200, b": alive\n\n", {"Content-Type": "text/event-stream"}))
+    scripted.will(says(JOB), HANGS_UP)
     patience = Patience(seconds=0)
 
     with (
