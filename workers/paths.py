@@ -27,7 +27,7 @@ class PathNotAllowed(Exception):
     def __init__(self, what: str = "folder") -> None:
         super().__init__(
             f"path must name a readable {what}, in full, under one of the folders of "
-            "CCD_ALLOWED_ROOTS"
+            "CCD_ALLOWED_ROOTS (`ccd serve --allow FOLDER`)"
         )
 
 

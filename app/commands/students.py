@@ -9,7 +9,7 @@ from app.command_line import JsonOption
 from app.commands.connection import KeyOption, LimitOption, UrlOption, connected
 from app.commands.printing import print_fields, print_json, print_table
 from app.exit_codes import MEANINGS
-from workers.files import WEIGHTS
+from workers.files import ONNX, WEIGHTS
 
 if TYPE_CHECKING:
     from ccd_client import Student
@@ -51,7 +51,9 @@ def show(
 def download(
     student: IdArgument,
     *,
-    out: Annotated[Path, typer.Option(dir_okay=False, help="Where it goes.")] = Path(WEIGHTS),
+    out: Annotated[
+        Path, typer.Option(dir_okay=False, help="Where it goes; NAME.onnx takes the ONNX file.")
+    ] = Path(WEIGHTS),
     url: UrlOption = None,
     key: KeyOption = None,
     as_json: JsonOption = False,
@@ -64,7 +66,11 @@ def download(
     with connected(url, key) as client:
         found = client.students.get(student)
         with RunDisplay(Console(stderr=True)) as display:
-            found.download(out, on_progress=show_received(display))
+            on_progress = show_received(display)
+            if out.suffix == Path(ONNX).suffix:
+                client.jobs.get(found.job_id).download(ONNX, out, on_progress=on_progress)
+            else:
+                found.download(out, on_progress=on_progress)
         print_json(found) if as_json else print(out)
 
 

@@ -236,6 +236,14 @@ def test_a_student_is_shown_and_saved(ccd, scored, tmp_path):
     assert (tmp_path / "s.safetensors").stat().st_size > 4000
 
 
+def test_a_student_is_saved_as_onnx_where_the_name_says_so(api, ccd, scored, tmp_path):
+    api.export(scored)
+
+    ccd("students", "download", scored.replace("job_", "stu_"), "--out", tmp_path / "s.onnx")
+
+    assert (tmp_path / "s.onnx").read_bytes().startswith(b"\x08\x08")
+
+
 def test_a_file_that_cannot_be_written_is_no_job_that_failed(ccd, scored, tmp_path):
     (tmp_path / "file").write_bytes(b"")
 

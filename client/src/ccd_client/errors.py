@@ -6,10 +6,11 @@ from typing import Any
 
 import httpx
 
-#: What helps against the errors that say nothing of it themselves.
+#: What helps against the errors that say nothing of it themselves, by their code.
 HINTS = {
-    401: "give a key: Client(key=...) or --key, the variable CCD_API_KEY, or the credentials file",
-    403: "use a key with the scope that the call needs, or name something it may reach",
+    "unauthorized": "give a key: Client(key=...) or --key, the variable CCD_API_KEY, "
+    "or the credentials file",
+    "scope_missing": "use a key with the scope that the call needs",
 }
 
 
@@ -84,7 +85,7 @@ class Problem(CcdError):
         #: Seconds after which the service wants to be asked again.
         self.retry_after = _seconds(headers.get("Retry-After"))
         #: The next step, where one is known.
-        self.hint: str | None = body.get("hint") or HINTS.get(status)
+        self.hint: str | None = body.get("hint") or HINTS.get(self.code)
         super().__init__("; ".join(map(str, self.errors)) or self.detail)
 
 
