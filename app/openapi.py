@@ -1,5 +1,6 @@
 """What a route says of its answers and bodies beyond what FastAPI finds by itself."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -52,6 +53,7 @@ def created(model: type[BaseModel], *codes: str) -> dict[int | str, dict[str, An
     return {200: done, **problems(*codes, *CREATE_PROBLEMS)}
 
 
+JSON = "application/json"
 BINARY = {"type": "string", "format": "binary"}
 #: Of answers for which a client has the file, or the object, already.
 UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "The client has it."}}
@@ -59,15 +61,19 @@ UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "The client h
 
 def download(description: str, *media_types: str) -> dict[int | str, Any]:
     """The `responses` of a route that sends a file of one of these types."""
-    content = {media_type: {"schema": BINARY} for media_type in media_types}
-    return {200: {"description": description, "content": content}, **part_of(*media_types)}
+    sent = {"description": description, "content": _bytes_of(media_types)}
+    return {200: sent, **part_of(*media_types)}
 
 
 def part_of(*media_types: str) -> dict[int | str, Any]:
     """The `responses` of a route whose client has its file already, or wants a part of it."""
-    content = {media_type: {"schema": BINARY} for media_type in media_types}
     description = "The part that the header Range asks for."
-    return {206: {"description": description, "content": content}, **UNCHANGED}
+    return {206: {"description": description, "content": _bytes_of(media_types)}, **UNCHANGED}
+
+
+def _bytes_of(media_types: Sequence[str]) -> dict[str, Any]:
+    """Files: bytes, but where they might be read as JSON, of which a part is none."""
+    return {name: {} if name == JSON else {"schema": BINARY} for name in media_types}
 
 
 def json_or_files(kind: type[BaseModel], *, files_field: str) -> dict[str, Any]:
