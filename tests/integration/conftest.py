@@ -20,6 +20,7 @@ from tests.serving import RunningServer, wait_until
 from workers.files import MANIFEST, SKIPPED, DataFolder, write_json
 from workers.jobs import Lane, Phase
 from workers.settings import Settings
+from workers.sharing import KINDS
 from workers.store import Store
 
 CLASSES = ["zebra", {"name": "=ant"}, "bee; \\ honey"]
@@ -307,6 +308,14 @@ def caller(
 def api(api_server: RunningServer, api_settings: Settings, store: Store) -> Iterator[Api]:
     root = api_settings.allowed_roots[0] / "photos"
     with Api(api_server.url, api_settings, store, root) as client:
+        _forget_others(client.folder)
         yield client
     # A request writes its line of the log after its answer: none into the next test.
     wait_until(lambda: not api_server.server.server_state.tasks)
+
+
+def _forget_others(folder: DataFolder) -> None:
+    """Records of tests before, which Redis has forgotten: a deletion would leave results to them."""
+    for records in (folder.deletions, *map(folder.records, KINDS)):
+        for own in records.iterdir():
+            folder.discard(own)

@@ -15,7 +15,6 @@ from workers.fault_points import InjectedFault, read_faults
 from workers.jobs import JobError, Kind, Lane, Status
 from workers.outcomes import RESULT, read_kept, write_end
 from workers.recovery import recover
-from workers.sharing import KINDS
 from workers.store import OutputGoing
 
 
@@ -37,15 +36,6 @@ def armed(tmp_path):
 def no_quiet(monkeypatch):
     """The sweep does not wait until nobody can be at work on a deletion."""
     monkeypatch.setattr(deletion, "QUIET_SECONDS", 0)
-
-
-@pytest.fixture(autouse=True)
-def nothing_else_is_remembered(api):
-    for mark in api.folder.deletions.iterdir():
-        mark.unlink()
-    for kind in KINDS:  # those of other tests, which Redis has forgotten
-        for own in api.folder.records(kind).iterdir():
-            api.folder.discard(own)
 
 
 def size(folder):
