@@ -315,7 +315,7 @@ def api(api_server: RunningServer, api_settings: Settings, store: Store) -> Iter
 
 
 def _forget_others(folder: DataFolder) -> None:
-    """Records of tests before, which Redis has forgotten: a deletion would leave results to them."""
+    """Those of earlier tests, which Redis forgot: a deletion would leave results to them."""
     for records in (folder.deletions, *map(folder.records, KINDS)):
         for own in records.iterdir():
             folder.discard(own)
