@@ -16,7 +16,7 @@ from starlette.types import Scope as ASGIScope
 from app.audit import address_of
 from app.callers import ANYBODY, Caller, Scope
 from app.errors import Problem, problem_response
-from app.keys import TOKEN, Key, KeyStore, now_ms
+from app.keys import TOKEN, Key, KeyStore, form_fault, now_ms
 from app.limits import Buckets, Standing
 from workers.settings import Settings
 
@@ -213,9 +213,10 @@ async def is_in_force(keys: KeyStore, id: str | None) -> bool:
 
 async def _opened(keys: KeyStore, scope: ASGIScope) -> Key:
     """The key that a request comes with."""
-    parts = TOKEN.fullmatch(_token(Headers(scope=scope)))
+    token = _token(Headers(scope=scope))
+    parts = TOKEN.fullmatch(token)
     if parts is None:
-        raise unauthorized("the header Authorization has no key: ID.SECRET, `key_...` in front")
+        raise unauthorized(form_fault(token))
     scope["state"]["claimed_key_id"] = parts[1]
     key = keys.remembered(parts[1])
     if key is None:

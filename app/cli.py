@@ -220,6 +220,7 @@ def predict(
 ) -> NoReturn:
     """Label a folder with a student: needs no service and no teacher.
 
+    Classes stand as the job of a stu_ id was asked for them; a file has them by name.
     Exit codes: 0 done, 1 nothing could be predicted, 2 wrong command line, 5 done but for images
     that cannot be used, 130 interrupted. Files without a row are told with their reason.
     """

@@ -1,5 +1,6 @@
 """Keeps the key of a service where its clients look for it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,9 +21,21 @@ def keep_key(url: str, key: str) -> Path:
             for other, its_key in kept.items()
             if its_key != key or not _is_here(other)
         }
+    return _write({**kept, address: key})
+
+
+def forget_key(url: str, key: str) -> None:
+    """Keep the key of a service no longer; another one of the same address stays."""
+    address, kept = address_of(url), stored_keys()
+    if kept.get(address) == key:
+        del kept[address]
+        _write(kept)
+
+
+def _write(keys: Mapping[str, str]) -> Path:
     file = credentials_file()
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_json(file, {**kept, address: key}, mode=0o600)
+    write_json(file, keys, mode=0o600)
     return file
 
 

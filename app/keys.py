@@ -21,9 +21,10 @@ from workers.jobs import DEFAULT_PROJECT, new_id, rfc3339
 
 log = structlog.get_logger()
 
-KEY_ID = re.compile(r"key_[0-9a-z]{22}")
+ID_CHARACTERS, SECRET_CHARACTERS = 22, 43
+KEY_ID = re.compile(rf"key_[0-9a-z]{{{ID_CHARACTERS}}}")
 #: The id of a key and its secret, which is 256 bits.
-TOKEN = re.compile(r"(key_[0-9a-z]{22})\.([A-Za-z0-9_-]{43})")
+TOKEN = re.compile(rf"({KEY_ID.pattern})\.([A-Za-z0-9_-]{{{SECRET_CHARACTERS}}})")
 SECRET_BYTES = 32
 #: What this process has read of a key is good for so long, in seconds: another process of the
 #: service may have changed it since.
@@ -244,6 +245,18 @@ def key_reply(key: Key, last_used_ms: int | None = None) -> dict[str, Any]:
         "revoked_at": _moment(key.revoked_ms),
         "last_used_at": _moment(last_used_ms),
     }
+
+
+def form_fault(token: str) -> str:
+    """What is wrong with the form of what is no token; its secret is not repeated."""
+    id, dot, secret = token.partition(".")
+    form = f"`key_` and {ID_CHARACTERS} characters, a dot, a secret of {SECRET_CHARACTERS}"
+    if not (dot and id.startswith("key_")):
+        return f"the header Authorization has no key: {form}"
+    behind = len(id) - len("key_")
+    if (behind, len(secret)) != (ID_CHARACTERS, SECRET_CHARACTERS):
+        return f"a key is {form}; the one sent has {behind} and {len(secret)}: copy it whole"
+    return f"a key is {form}; the one sent has characters that no key has"
 
 
 def _moment(milliseconds: int | None) -> str | None:

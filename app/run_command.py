@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from app.commands.errors import outcome
-from app.commands.watch import cancel, follow
+from app.commands.watch import cancel, follow, going_on
 from app.exit_codes import Exit
 from app.run_display import RunDisplay, class_table, show_sent
 from app.run_service import ready_service
@@ -83,7 +83,7 @@ class Journey:
             except KeyboardInterrupt:
                 answer = self._ask()
             if answer == "leave":
-                self._display.say(f"job {job.id} is left as it is")
+                self._display.say(going_on(job))
                 return Exit.INTERRUPTED
             if answer == "cancel":
                 cancel(job)

@@ -46,6 +46,7 @@ class RunDisplay:
         self._task: TaskID | None = None
         self._last_phase = ""
         self._last_line = float("-inf")
+        self._last_was_whole = False
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -89,9 +90,10 @@ class RunDisplay:
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, description=phase, completed=percent, measured=measured)
             return
-        now = time.monotonic()
-        if phase != self._last_phase or now - self._last_line >= PLAIN_SECONDS:
-            self._last_phase, self._last_line = phase, now
+        now, is_whole = time.monotonic(), percent >= 100
+        is_new = phase != self._last_phase or is_whole > self._last_was_whole
+        if is_new or now - self._last_line >= PLAIN_SECONDS:
+            self._last_phase, self._last_line, self._last_was_whole = phase, now, is_whole
             self.say(f"{phase:<12} {percent:5.1f} %  {measured}".rstrip())
 
 
@@ -100,6 +102,8 @@ def describe_progress(progress: ProgressOfWork) -> str:
     parts = []
     if progress.total:
         parts.append(f"{progress.done:,}/{progress.total:,}")
+    elif progress.done:
+        parts.append(f"{progress.done:,}")
     if progress.rate_per_second:
         parts.append(f"{progress.rate_per_second:.1f} images/s")
     if progress.eta_seconds is not None:

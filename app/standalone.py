@@ -150,7 +150,8 @@ class Service:
                 return
             self._children.check()
             self._children.check_early_deaths()
-        write_json(self._settings.data / SERVICE_FILE, {"url": self.url, "pid": os.getpid()})
+        written = {"url": self.local_url, "pid": os.getpid()}
+        write_json(self._settings.data / SERVICE_FILE, written)
         self._say(f"ready at {self.url}")
 
     def _stop(self) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.command_line import fail, settings_of
+from app.commands.printing import say
 from app.exit_codes import Exit
 
 if TYPE_CHECKING:
@@ -29,11 +30,12 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 def connected(url: str | None, key: str | None) -> Iterator["Client"]:
     """The service; whatever goes wrong is told in words, and is an exit code."""
     from app.commands.errors import outcome
-    from app.run_service import written_url
-    from ccd_client import CcdError, Client, ServiceUnreachable
+    from app.run_service import known_url
+    from ccd_client import CcdError, Client, Patience, ServiceUnreachable
 
+    patience = Patience(on_retry=lambda failure: say(f"{failure}; trying again"))
     try:
-        with Client(url or written_url(settings_of()), key) as client:
+        with Client(url or known_url(settings_of(), key), key, patience=patience) as client:
             if not client.is_ready():  # told at once; one that goes away later is waited for
                 raise ServiceUnreachable(f"no service is ready at {client.url}: try `ccd serve`")
             yield client
@@ -44,6 +46,15 @@ def connected(url: str | None, key: str | None) -> Iterator["Client"]:
         fail(f"the command broke off: {error}", code=Exit.BROKE_OFF)
     except KeyboardInterrupt:
         fail("interrupted", code=Exit.INTERRUPTED)
+
+
+@contextmanager
+def watching(next_step: str) -> Iterator[None]:
+    """Ctrl-C ends the looking on alone; what goes on is told, and how to get at it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        fail(f"no longer watched; {next_step}", code=Exit.INTERRUPTED)
 
 
 def sendable(files: Sequence[Path], *, hint: str = "") -> Path | Sequence[Path]:

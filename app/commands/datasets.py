@@ -14,6 +14,7 @@ from app.commands.connection import (
     connected,
     sendable,
     sure,
+    watching,
 )
 from app.commands.printing import print_fields, print_json, print_table, say
 from app.exit_codes import MEANINGS
@@ -53,7 +54,8 @@ def create(
         else:
             dataset = _uploaded(client, files, options)
         if wait:
-            dataset.wait().check()
+            with watching(f"it goes on: `ccd datasets show {dataset.id}` shows it"):
+                dataset.wait().check()
         print_json(dataset) if as_json else print(dataset.id)
 
 

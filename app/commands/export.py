@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.command_line import JsonOption
-from app.commands.connection import KeyOption, UrlOption, connected
+from app.commands.connection import KeyOption, UrlOption, connected, watching
 from app.commands.printing import print_json, say
 
 if TYPE_CHECKING:
@@ -25,7 +25,11 @@ def export(
     ] = None,
     policy: Annotated[
         str | None,
-        typer.Option(help="For yolo_cls, with images of several labels: top1, duplicate or skip."),
+        typer.Option(
+            help="yolo_cls needs one, for images of several labels: top1 keeps the label with the "
+            "highest score and loses the others; duplicate puts the image into the folder of each "
+            "and loses none, but shows it as often; skip loses the image."
+        ),
     ] = None,
     image_prefix: Annotated[
         str | None, typer.Option(help="For label_studio: what stands before the path of an image.")
@@ -46,7 +50,10 @@ def export(
     with connected(url, key) as client:
         with RunDisplay(Console(stderr=True)) as display:
             found = client.jobs.get(job).export(format, **options)
-            found.wait(on_change=lambda now: display.show("export", now.progress.percent)).check()
+            with watching("the export goes on: the same command saves its file"):
+                found.wait(
+                    on_change=lambda now: display.show("export", now.progress.percent)
+                ).check()
             saved = found.download(out, on_progress=show_received(display))
         _tell_losses(found)
         print_json(found) if as_json else print(saved)

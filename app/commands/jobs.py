@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.command_line import JsonOption
-from app.commands.connection import KeyOption, LimitOption, UrlOption, YesOption, connected, sure
+from app.commands.connection import (
+    KeyOption,
+    LimitOption,
+    UrlOption,
+    YesOption,
+    connected,
+    sure,
+    watching,
+)
 from app.commands.printing import print_fields, print_json, print_line, print_table, say, shown
 from app.exit_codes import MEANINGS
 
@@ -249,14 +257,15 @@ def _watch(client: "Client", job: "Job", *, as_json: bool) -> None:
     """Show it to its end, which becomes the end of the command."""
     from rich.console import Console
 
-    from app.commands.watch import follow
+    from app.commands.watch import follow, going_on
     from app.run_display import RunDisplay
 
-    if as_json:
-        job.wait(on_event=print_line).check()
-        return
-    with RunDisplay(Console()) as display:
-        follow(job, client, display)
+    with watching(going_on(job)):
+        if as_json:
+            job.wait(on_event=print_line).check()
+            return
+        with RunDisplay(Console()) as display:
+            follow(job, client, display)
     job.check()
     print(f"{job.id} succeeded, student {job.student_id}")
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.command_line import JsonOption
-from app.commands.connection import KeyOption, UrlOption, connected, sendable
+from app.commands.connection import KeyOption, UrlOption, connected, sendable, watching
 from app.commands.labels import FormatOption, LabelFormat, OutOption, RowsOption, print_labels
 from app.commands.printing import print_fields, print_json, say
 from app.exit_codes import MEANINGS
@@ -42,7 +42,8 @@ def create(
     with connected(url, key) as client:
         found = client.students.get(student).predict(sent, dataset=dataset, name=name)
         if wait:
-            found.wait().check()
+            with watching(f"it goes on: `ccd predictions show {found.id}` shows it"):
+                found.wait().check()
             wanted = LabelFormat.NDJSON if as_json else LabelFormat.TABLE
             print_labels(found.labels(), wanted, limit=None, out=None)
         else:

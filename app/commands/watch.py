@@ -78,6 +78,12 @@ def follow(job: Job, client: Client, display: RunDisplay) -> None:
     job.wait(on_event=Watch(display).see)
 
 
+def going_on(job: Job) -> str:
+    """What is told to who looks on no longer."""
+    look, end = f"ccd jobs watch {job.id}", f"ccd jobs cancel {job.id}"
+    return f"{job.id} goes on: `{look}` shows it, `{end}` ends it"
+
+
 def cancel(job: Job) -> None:
     """Cancel a job, unless it has ended meanwhile."""
     try:

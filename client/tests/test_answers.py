@@ -112,6 +112,16 @@ def test_notebooks_and_prints_show_no_secret():
     assert key.secret == "key_1.s3cr3t"
 
 
+def test_whether_a_service_is_ready_is_asked_without_the_key(scripted):
+    scripted.will(says({}))
+    with Client(scripted.url, "key_1.secret") as client:
+        assert client.is_ready()
+        client.usage()
+
+    sent = [request.headers.get("authorization") for request in scripted.requests]
+    assert sent == [None, "Bearer key_1.secret"]
+
+
 def test_the_key_is_the_one_given_else_of_the_environment_else_of_the_file(monkeypatch, tmp_path):
     url = "http://host:8000"
     assert service_key(url) is None

@@ -81,6 +81,37 @@ def test_nobody_at_the_address_is_told_with_the_address():
         client.jobs.get("job_1")
 
 
+def test_nobody_at_the_address_is_asked_again_for_a_few_seconds_alone():
+    now, told = [0.0], []
+    tries = Tries(Patience(on_retry=told.append), clock=lambda: now[0], chance=lambda: 1.0)
+    refused = ServiceUnreachable("nothing listens", is_refused=True)
+
+    def ask_until_it_is_given_up():
+        while True:
+            now[0] += tries.pause_after(refused, can_repeat=True)
+
+    with pytest.raises(ServiceUnreachable):
+        ask_until_it_is_given_up()
+
+    assert 2 < now[0] <= 5
+    assert told == [refused]
+    away = ServiceUnreachable("broke off")
+    assert tries.pause_after(away, can_repeat=True)  # it listens again: another matter
+
+
+def test_an_address_where_nothing_listens_is_told_with_the_next_step():
+    told = []
+    patience = Patience(refused_seconds=0.01, first_pause_seconds=0.001, on_retry=told.append)
+    with (
+        Client("http://127.0.0.1:1", patience=patience) as client,
+        pytest.raises(ServiceUnreachable, match="CCD_URL") as caught,
+    ):
+        client.jobs.get("job_1")
+
+    assert caught.value.is_refused
+    assert len(told) == 1
+
+
 def test_pauses_double_up_to_the_longest_and_patience_ends():
     now = [0.0]
     patience = Patience(seconds=10, first_pause_seconds=1, longest_pause_seconds=3)

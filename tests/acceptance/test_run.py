@@ -42,11 +42,12 @@ def take_interrupts():
 class Run:
     """One `ccd run` and what it said."""
 
-    def __init__(self, folder, out, *options, data):
+    def __init__(self, folder, out, *options, data, keys):
         self.out = out
         self.said = out.with_suffix(".txt")
         command = [sys.executable, "-m", "app.cli", "run", folder, "--out", out, *options]
-        environment = {name: value for name, value in os.environ.items() if name != "CCD_URL"}
+        self.environment = {**os.environ, "CCD_DATA": str(data), **keys}
+        self.environment.pop("CCD_URL", None)
         with self.said.open("wb") as output:
             self.process = subprocess.Popen(
                 command,
@@ -54,7 +55,7 @@ class Run:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=environment | {"CCD_DATA": str(data)},
+                env=self.environment,
                 start_new_session=True,
                 preexec_fn=take_interrupts,  # noqa: PLW1509 - one call, no lock taken
             )
@@ -71,8 +72,9 @@ class Run:
 def run(tmp_path):
     started = []
 
-    def run(folder, *options, data=tmp_path / "data"):
-        started.append(Run(folder, tmp_path / f"out{len(started)}", *options, data=data))
+    def run(folder, *options, data=tmp_path / "data", **keys):
+        out = tmp_path / f"out{len(started)}"
+        started.append(Run(folder, out, *options, data=data, keys=keys))
         return started[-1]
 
     yield run
@@ -84,10 +86,15 @@ def run(tmp_path):
         one.process.wait()
 
 
-def test_a_folder_becomes_labels_and_a_student_with_a_service_of_its_own(run, scenes):
-    one = run(scenes, "--classes", ",".join(WANTED), *SHORT)
+def test_a_folder_becomes_labels_and_a_student_with_a_service_of_its_own(run, scenes, tmp_path):
+    kept = tmp_path / "credentials.json"
+    keys = {"CCD_AUTH": "true", "CCD_CREDENTIALS": str(kept)}
+    one = run(scenes, "--classes", ",".join(WANTED), *SHORT, **keys)
+    wait_until(lambda: "\njob job_" in one.text, seconds=120)
+    assert_other_commands_are_let_in(one)
 
     assert one.wait() == 0, one.text
+    assert json.loads(kept.read_text()) == {}
     rows = [json.loads(line) for line in (one.out / "labels.ndjson").read_text().splitlines()]
     assert len(rows) == 24
     assert all(set(row["scores"]) == set(WANTED) for row in rows)
@@ -101,6 +108,16 @@ def test_a_folder_becomes_labels_and_a_student_with_a_service_of_its_own(run, sc
     assert all(name in one.text for name in (*WANTED, "threshold", *files))
     assert "Traceback" not in one.text
     assert_predicts_the_same(one, scenes, rows)
+
+
+def assert_other_commands_are_let_in(one):
+    """`ccd jobs list` beside a run finds the run's own service, and its key."""
+    command = [sys.executable, "-m", "app.cli", "jobs", "list"]
+    listed = subprocess.run(
+        command, cwd=ROOT, env=one.environment, capture_output=True, text=True, check=False
+    )
+    assert listed.returncode == 0, listed.stderr
+    assert one.text.partition("\njob ")[2].partition(",")[0] in listed.stdout
 
 
 def assert_predicts_the_same(one, scenes, rows):

@@ -67,6 +67,7 @@ def test_a_key_opens_its_project_and_knows_who_it_is(admin, caller):
         ({"Authorization": "Basic dXNlcjpwYXNz"}, "must be `Bearer"),
         ({"Authorization": "Bearer"}, "has no key"),
         ({"Authorization": "Bearer x"}, "has no key"),
+        ({"Authorization": "Bearer key_x." + "A" * 43}, "copy it whole"),
         ({"Authorization": "Bearer \xff"}, "has no key"),
         ({"Authorization": "Bearer ../../keys/x." + "A" * 43}, "has no key"),
         ({"Authorization": "Bearer key_" + "0" * 22 + "." + "A" * 43}, "no key that is in force"),

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from unittest.mock import Mock
 
 import pytest
 from structlog.testing import capture_logs
@@ -12,6 +13,7 @@ from app.cli import app
 from app.commands.errors import outcome
 from app.exit_codes import Exit
 from ccd_client import ServerFault, ServiceUnreachable, StorageFull, Unavailable, WaitTimedOut
+from scripted import HANGS_UP, Scripted, says
 from tests.integration.conftest import COLUMNS, PATHS
 
 
@@ -100,6 +102,45 @@ def test_a_job_is_made_shown_and_cancelled(ccd, api):
     assert again.stderr == f"ccd: the service refused: {job_id} is cancelled already\n"
     watched = ccd("jobs", "watch", job_id)
     assert (watched.exit_code, watched.stderr) == (4, "ccd: the job was cancelled\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("jobs", "watch"), "`ccd jobs cancel {}` ends it"),
+        (("jobs", "watch", "--json"), "`ccd jobs watch {}` shows it"),
+    ],
+)
+def test_who_ends_a_watch_hears_that_the_job_goes_on(ccd, api, monkeypatch, words, told):
+    job_id = api.new_job()
+    for place in ("app.commands.watch.follow", "ccd_client.Job.wait"):
+        monkeypatch.setattr(place, Mock(side_effect=KeyboardInterrupt))
+
+    left = ccd(*words, job_id)
+
+    assert left.exit_code == 130
+    assert f"{job_id} goes on: " in left.stderr
+    assert told.format(job_id) in left.stderr
+
+
+def test_who_ends_a_wait_hears_how_to_look_again(ccd, api, monkeypatch):
+    monkeypatch.setattr("ccd_client.Dataset.wait", Mock(side_effect=KeyboardInterrupt))
+
+    left = ccd("datasets", "create", api.root, "--on-server", "--wait")
+
+    assert left.exit_code == 130
+    assert "goes on: `ccd datasets show ds_" in left.stderr
+
+
+def test_a_call_that_is_made_again_is_told_at_once(ccd):
+    service = Scripted()
+    service.will(says({}), HANGS_UP, HANGS_UP, says({"data": [], "next_cursor": None}))
+
+    listed = ccd("jobs", "list", "--url", service.url)
+
+    service.close()
+    assert listed.exit_code == 0, listed.output
+    assert listed.stderr.count("; trying again\n") == 1
 
 
 def test_what_a_job_would_take_is_told_and_nothing_is_made(ccd, api):

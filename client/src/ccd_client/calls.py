@@ -25,6 +25,8 @@ class Call:
     #: Makes the bytes of a body that is not JSON, anew for each try.
     body: Callable[[], Iterator[bytes]] | None = None
     timeout: httpx.Timeout = field(default_factory=lambda: USUAL_TIMEOUT)
+    #: False: whoever listens there is not shown the key.
+    with_key: bool = True
 
     @property
     def can_repeat(self) -> bool:

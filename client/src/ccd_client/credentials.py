@@ -18,7 +18,12 @@ def service_url(url: str | None = None) -> str:
 
 def service_key(url: str, key: str | None = None) -> str | None:
     """The key given, else CCD_API_KEY, else what the credentials file has for `url`."""
-    return key or os.environ.get("CCD_API_KEY") or stored_keys().get(address_of(url))
+    return given_key(key) or stored_keys().get(address_of(url))
+
+
+def given_key(key: str | None = None) -> str | None:
+    """The key given, else CCD_API_KEY: it is for no address in particular."""
+    return key or os.environ.get("CCD_API_KEY") or None
 
 
 def check_url(url: str) -> None:

@@ -21,8 +21,10 @@ class CcdError(Exception):
 class ServiceUnreachable(CcdError):
     """Nobody answers at the service's address, or the connection broke."""
 
-    def __init__(self, message: str, *, was_sent: bool = True) -> None:
+    def __init__(self, message: str, *, was_sent: bool = True, is_refused: bool = False) -> None:
         super().__init__(message)
+        #: Whether nothing listens at the address, or nothing is known of it.
+        self.is_refused = is_refused
         #: Whether the request may have been heard.
         self.was_sent = was_sent
 

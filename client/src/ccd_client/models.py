@@ -348,6 +348,7 @@ class Key(Reply):
     created_at: datetime | None = None
     expires_at: datetime | None = None
     last_used_at: datetime | None = None
+    rotated_at: datetime | None = None
     revoked_at: datetime | None = None
 
     def _repr_html_(self) -> str:
@@ -360,6 +361,17 @@ class AuditEntry(Reply):
     """Who did what, and when."""
 
     at: datetime | None = None
+    key_id: str | None = None
+    claimed_key_id: str | None = None
+    project: str | None = None
+    operation: str | None = None
+    method: str | None = None
+    path: str | None = None
+    record_id: str | None = None
+    status: int | None = None
+    outcome: str | None = None
+    request_id: str | None = None
+    address: str | None = None
 
 
 class Worker(Reply):

@@ -21,9 +21,13 @@ class Patience:
 
     #: For one call, from its first failure on; 0 asks once.
     seconds: float = 60.0
+    #: The same where nothing listens: it is more likely to be the wrong address.
+    refused_seconds: float = 5.0
     #: Pauses double from the first to the longest, each shortened by chance.
     first_pause_seconds: float = 0.25
     longest_pause_seconds: float = 8.0
+    #: Told the failure of a call that is made again, once however often it fails.
+    on_retry: Callable[[CcdError], None] | None = None
 
 
 class Tries:
@@ -42,7 +46,8 @@ class Tries:
     def reset(self) -> None:
         """Something came: the next failure is a first one."""
         self._failures = 0
-        self._gives_up_at: float | None = None
+        #: When the first failures came, apart for those where nothing listens.
+        self._since: dict[bool, float] = {}
 
     def pause_after(self, failure: CcdError, *, can_repeat: bool) -> float:
         """Seconds to wait before the next try.
@@ -54,11 +59,16 @@ class Tries:
         """
         if not _is_passing(failure, can_repeat=can_repeat):
             raise failure
-        if self._gives_up_at is None:
-            self._gives_up_at = self._clock() + self._patience.seconds
+        now, is_refused = self._clock(), getattr(failure, "is_refused", False)
+        patience = self._patience.seconds
+        if is_refused:
+            patience = min(patience, self._patience.refused_seconds)
+        is_first = self._failures == 0
         pause = max(self._next_pause(), _asked_pause(failure))
-        if self._clock() + pause > self._gives_up_at:
+        if now + pause > self._since.setdefault(is_refused, now) + patience:
             raise failure
+        if is_first and self._patience.on_retry is not None:
+            self._patience.on_retry(failure)
         return pause
 
     def _next_pause(self) -> float:

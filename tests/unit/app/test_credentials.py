@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from app.callers import Scope
-from app.credentials import keep_key
+from app.credentials import forget_key, keep_key
 from app.first_key import give_first_key
 from app.keys import KeyStore
 from ccd_client.credentials import credentials_file, service_key, stored_keys
@@ -63,6 +63,16 @@ def test_a_service_of_this_machine_that_moved_leaves_no_address_behind():
         "http://127.0.0.1:5000": "other",
         "http://127.0.0.1:6000": "k",
     }
+
+
+def test_a_key_that_is_forgotten_takes_no_other_with_it():
+    keep_key(URL, "mine")
+    keep_key("http://ccd.example.org", "k")
+
+    forget_key(URL, "another")
+    assert stored_keys()[URL] == "mine"
+    forget_key(URL, "mine")
+    assert stored_keys() == {"http://ccd.example.org": "k"}
 
 
 @pytest.mark.parametrize("content", ["", "[]", "null", '{"a": 1}', "\x00"])

@@ -9,7 +9,7 @@ import pytest
 
 from app import keys as keys_module
 from app.callers import Scope
-from app.keys import DAY_MS, TOKEN, KeyEnded, KeyNotFound, KeyStore
+from app.keys import DAY_MS, TOKEN, KeyEnded, KeyNotFound, KeyStore, form_fault
 from workers.files import DataFolder
 
 
@@ -42,6 +42,27 @@ def test_a_token_opens_its_key_and_nothing_else_does(keys):
     assert (key.project, key.scopes, key.created_by) == ("streets", (Scope.WRITE,), None)
     for wrong in (key.id, f"{key.id}.", f"{key.id}.{other.partition('.')[2]}", token + "x", ""):
         assert keys.find(wrong) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda token: token + "x", "has 22 and 44: copy it whole"),
+        (lambda token: token[:-1], "has 22 and 42: copy it whole"),
+        (lambda token: token.replace("key_", "key_0"), "has 23 and 43: copy it whole"),
+        (lambda token: token[:-1] + "?", "characters that no key has"),
+        (lambda token: token.partition(".")[0], "has no key"),
+        (lambda token: token.partition(".")[2], "has no key"),
+    ],
+)
+def test_a_key_that_was_not_copied_whole_is_told_so(keys, change, told):
+    token = keys.create("mine", [Scope.WRITE])[1]
+
+    fault = form_fault(change(token))
+
+    assert told in fault
+    assert "`key_` and 22 characters, a dot, a secret of 43" in fault
+    assert token.partition(".")[2][:-1] not in fault
 
 
 def test_two_secrets_are_never_the_same_and_have_256_bits(keys):

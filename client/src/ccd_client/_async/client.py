@@ -71,9 +71,9 @@ class AsyncClient:
         await self._transport.close()
 
     async def is_ready(self) -> bool:
-        """Whether the service can work; asked once."""
+        """Whether the service can work; asked once, and without the key."""
         try:
-            call = Call("GET", "/readyz", timeout=httpx.Timeout(2))
+            call = Call("GET", "/readyz", timeout=httpx.Timeout(2), with_key=False)
             async with self._transport.open(call) as response:
                 await response.aread()
         except CcdError:

@@ -37,8 +37,7 @@ class AsyncTransport:
     ) -> None:
         self.url, self.patience = url, patience
         headers = {"User-Agent": f"ccd-client/{VERSION}", "Accept": "application/json"}
-        if key is not None:
-            headers["Authorization"] = f"Bearer {checked_key(key)}"
+        self._key = {} if key is None else {"Authorization": f"Bearer {checked_key(key)}"}
         check_url(url)
         self._http = HttpClient(base_url=url, headers=headers, transport=http)
 
@@ -83,7 +82,7 @@ class AsyncTransport:
                 call.method,
                 call.path,
                 params=dict(call.params),
-                headers=dict(call.headers),
+                headers={**(self._key if call.with_key else {}), **call.headers},
                 json=call.json,
                 content=body,
                 timeout=call.timeout,
@@ -97,9 +96,13 @@ class AsyncTransport:
                     raise UnexpectedAnswer(f"{self.url} sends its callers to {there}: name that")
                 yield response
         except httpx.TransportError as error:
+            is_refused = isinstance(error, httpx.ConnectError)
+            step = "; start the service there, or name another (--url, CCD_URL)"
             raise ServiceUnreachable(
-                f"{self.url} does not answer: {str(error) or type(error).__name__}",
+                f"{self.url} does not answer: {str(error) or type(error).__name__}"
+                f"{step if is_refused else ''}",
                 was_sent=not isinstance(error, NOT_SENT),
+                is_refused=is_refused,
             ) from error
 
     async def upload(

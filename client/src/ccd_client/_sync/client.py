@@ -71,9 +71,9 @@ class Client:
         self._transport.close()
 
     def is_ready(self) -> bool:
-        """Whether the service can work; asked once."""
+        """Whether the service can work; asked once, and without the key."""
         try:
-            call = Call("GET", "/readyz", timeout=httpx.Timeout(2))
+            call = Call("GET", "/readyz", timeout=httpx.Timeout(2), with_key=False)
             with self._transport.open(call) as response:
                 response.read()
         except CcdError:
