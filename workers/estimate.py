@@ -26,6 +26,8 @@ PACE_FIELDS = (
 EMBED_FIELDS = ("teacher", "view_size", "normalisation", "precision", "teacher_batch")
 #: Without a time of each of these nothing is measured.
 TIMED = ("embed", "warm_up", "localize", "train", "score")
+#: A job that had fewer than one in so many of the images spent its time on other things.
+MOST_GROWTH = 100
 #: What no measurement sees: other work on the machine, and pauses between units, in seconds.
 SLOWER, FASTER, PAUSES = 1.5, 0.7, 3.0
 
@@ -203,6 +205,9 @@ def _measured(wanted: Wanted, times: Times, *, is_embedded: bool) -> Seconds | N
             continue
         # What a phase takes grows with its images, or not at all, or something in between.
         grown = [(seconds, _growth(items.get(phase), before)) for seconds, before in found]
+        grown = [(seconds, growth) for seconds, growth in grown if growth <= MOST_GROWTH]
+        if not grown:
+            return None
         low += min(seconds * min(1, growth) for seconds, growth in grown)
         likely += statistics.median(seconds * growth for seconds, growth in grown)
         high += max(seconds * max(1, growth) for seconds, growth in grown)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +20,10 @@ from torch import Tensor
 from models.data import ImageChanged, ImageFiles, in_order
 from models.images import UnusableImage, decode, resize, to_tensor
 from models.portable import LoadedStudent, NotAStudent, load_student
-from workers.files import WEIGHTS, DataFolder
+from workers.files import WEIGHTS, DataFolder, read_json
 from workers.label_rows import label_row
 from workers.listing import image_id_of, is_bad_image
+from workers.outcomes import REQUEST
 from workers.paths import FileRefused, FoundFile
 from workers.sandbox import Inspected, Verdict
 from workers.thresholds import STUDENT_JSON, VersionDamaged, read_version
@@ -44,13 +45,17 @@ class LabellingStudent:
     """A student and what makes labels of its scores."""
 
     network: LoadedStudent
+    #: The classes in the order of a row.
     names: Sequence[str]
     limits: Sequence[float | None]
     thresholds_version: int
+    #: For each class the channel of the network that has its score.
+    channels: Sequence[int]
 
     def row(self, file: FoundFile, image: Inspected, scores: Sequence[float]) -> Row:
         """One row, as the service has it."""
-        cells = list(zip(self.names, scores, self.limits, strict=True))
+        own = [scores[channel] for channel in self.channels]
+        cells = list(zip(self.names, own, self.limits, strict=True))
         return label_row(image_id_of(file, image), file.name, cells, self.thresholds_version)
 
 
@@ -69,12 +74,28 @@ def open_student(given: str, data: DataFolder) -> LabellingStudent:
         network, header = load_student(path)
         names = [class_["name"] for class_ in header["classes"]]
         limits, version = header["thresholds"], header.get("thresholds_version", 1)
+        by_name: Mapping[str, float | None] = dict(zip(names, limits, strict=True))
         if is_id and path.with_name(STUDENT_JSON).exists():  # its file is as the job made it
             found = read_version(data, given)
-            limits, version = [found.values[name] for name in names], found.version
+            by_name, version = found.values, found.version
+        asked = _asked_order(given, names, data) if is_id else names
+        limits = [by_name[name] for name in asked]
     except (NotAStudent, VersionDamaged, KeyError) as error:
         raise PredictFailed(f"{path}: {error}") from error
-    return LabellingStudent(network, names, limits, version)
+    return LabellingStudent(network, asked, limits, version, [names.index(one) for one in asked])
+
+
+def _asked_order(student_id: str, names: Sequence[str], data: DataFolder) -> Sequence[str]:
+    """The classes as the student's job was asked for them.
+
+    Its file has them in the order of their names: jobs that differ in nothing else share it.
+    """
+    request = data.job(student_id.replace("stu_", "job_", 1)) / REQUEST
+    try:
+        asked = [class_["name"] for class_ in read_json(request)["request"]["classes"]]
+    except FileNotFoundError:
+        return names
+    return asked if sorted(asked) == sorted(names) else names
 
 
 class FolderRun:

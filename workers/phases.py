@@ -43,7 +43,7 @@ from workers.units import (
     EMBED_FIELDS,
     Finished,
     JobUnit,
-    OnBatch,
+    OnCounted,
     Workbench,
     digest_of_tensors,
 )
@@ -73,7 +73,7 @@ def run_unit(
     claim: Claim,
     outputs: Mapping[tuple[str, int], str],
     bench: Workbench,
-    on_batch: OnBatch,
+    on_batch: OnCounted,
     *,
     is_halved: bool = False,
 ) -> Finished:
@@ -83,7 +83,8 @@ def run_unit(
         claim: the unit.
         outputs: folder names of the record's units that are done.
         bench: what this process keeps in memory.
-        on_batch: told after every batch how many images of the unit are done; may raise.
+        on_batch: told after every batch how many images of the unit are done, and of how many if
+            the plan does not tell; may raise.
         is_halved: whether memory ran out, and half the batch is tried.
     """
     finished = _run(claim, outputs, bench, on_batch, is_halved=is_halved)
@@ -96,7 +97,7 @@ def _run(
     claim: Claim,
     outputs: Mapping[tuple[str, int], str],
     bench: Workbench,
-    on_batch: OnBatch,
+    on_batch: OnCounted,
     *,
     is_halved: bool,
 ) -> Finished:
@@ -151,7 +152,7 @@ def shard_size(num_images: int, wanted: int) -> int:
     return max(wanted, -(-num_images // MAX_SHARDS))
 
 
-def register_images(claim: Claim, bench: Workbench, on_files: OnBatch) -> Finished:
+def register_images(claim: Claim, bench: Workbench, on_files: OnCounted) -> Finished:
     """A folder or archive becomes a dataset."""
     facts = register(
         claim.record.id,
@@ -164,7 +165,7 @@ def register_images(claim: Claim, bench: Workbench, on_files: OnBatch) -> Finish
     return Finished("", facts["counts"]["found"], facts=facts)
 
 
-def predict(claim: Claim, bench: Workbench, on_batch: OnBatch) -> Finished:
+def predict(claim: Claim, bench: Workbench, on_batch: OnCounted) -> Finished:
     """A student's scores on the images of a dataset."""
     request = claim.record.request
     files = bench.files(request["dataset_id"])
@@ -182,7 +183,7 @@ def predict(claim: Claim, bench: Workbench, on_batch: OnBatch) -> Finished:
             side=header["preprocessing"]["side"],
             batch_size=PREDICT_BATCH,
             threads=bench.threads,
-            on_batch=on_batch,
+            on_batch=lambda done: on_batch(done, len(files)),
         )
         save_file({"probs": probs}, staging / "scores.safetensors")
 

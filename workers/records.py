@@ -86,10 +86,13 @@ def read_progress(fields: Fields, phases: tuple[Phase, ...]) -> Progress:
 
 
 def _worked_seconds(fields: Fields) -> float | None:
-    """Time spent on the present phase, or None where it is too short to tell anything."""
+    """Time spent on the present phase, or None where it is too short to tell anything.
+
+    What is being cancelled does not go on to its end either.
+    """
     seconds = int(fields.get("busy_ms", 0)) / 1000
-    is_over = Status(fields["status"]).is_final
-    return None if is_over or seconds < MEASURABLE_SECONDS else seconds
+    goes_on = Status(fields["status"]) is Status.RUNNING
+    return seconds if goes_on and seconds >= MEASURABLE_SECONDS else None
 
 
 def _rate(fields: Fields) -> float | None:
@@ -102,7 +105,7 @@ def _rate(fields: Fields) -> float | None:
 def _eta(fields: Fields, phases: tuple[Phase, ...]) -> float | None:
     """Remaining weight divided by the weight done a second in the present phase."""
     seconds = _worked_seconds(fields)
-    if seconds is None:
+    if seconds is None or _rate(fields) is None:
         return None
     index, fraction = int(fields["phase"]), float(fields["fraction"])
     phase = phases[index]

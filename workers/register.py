@@ -33,7 +33,7 @@ def register(
     folder: DataFolder,
     nonce: str,
     settings: Settings,
-    on_files: Callable[[int], None],
+    on_files: Callable[[int, int], None],
     decoder: str = DECODER,
 ) -> dict[str, Any]:
     """Publish the dataset; the facts for its record.
@@ -49,7 +49,8 @@ def register(
         folder: the data folder.
         nonce: of the claim.
         settings: limits, allowed roots, number of decoding children.
-        on_files: told how many files are done; what it raises stops the registration.
+        on_files: told how many files are done, and of how many (0: they are being counted); what
+            it raises stops the registration.
         decoder: see `Sandbox`.
 
     Raises:
@@ -80,15 +81,16 @@ def register(
 
 
 def _inspect(
-    source: Source, sandbox: Sandbox, listing: Listing, on_files: Callable[[int], None]
+    source: Source, sandbox: Sandbox, listing: Listing, on_files: Callable[[int, int], None]
 ) -> None:
+    total = source.count(lambda: on_files(0, 0))
     for done, (file, verdict) in enumerate(sandbox.verdicts(source.files()), start=1):
         if isinstance(verdict, FileRefused):
             listing.skip(file, verdict)
             source.settle(file, None)
         else:
             source.settle(file, listing.add(file, verdict))
-        on_files(done)
+        on_files(done, total)
 
 
 def _check_usable(

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -25,6 +25,8 @@ from workers.settings import Settings
 
 #: What the service keeps a copy of, until it is registered.
 UPLOADS = frozenset({"archive", "files"})
+#: Of a folder, before whoever waits hears that the counting goes on.
+COUNTED_AT_ONCE = 1000
 
 
 class Source(Protocol):
@@ -40,6 +42,9 @@ class Source(Protocol):
 
     def files(self) -> Iterator[FoundFile]:
         """Every file, in the byte order of the names."""
+
+    def count(self, look_up: Callable[[], None]) -> int:
+        """How many files there are, as far as is known before; calls `look_up` now and then."""
 
     def settle(self, file: FoundFile, content: int | None) -> None:
         """Keep an inspected file as the image `content`, or let go of it."""
@@ -107,6 +112,14 @@ class ServerFolders:
     def files(self) -> Iterator[FoundFile]:
         return walk_all(self._tops, self._base, self._roots)
 
+    def count(self, look_up: Callable[[], None]) -> int:
+        total = 0
+        for _ in self.files():
+            total += 1
+            if total % COUNTED_AT_ONCE == 0:
+                look_up()
+        return total
+
     def settle(self, file: FoundFile, content: int | None) -> None:
         """It stays where it is."""
 
@@ -138,6 +151,9 @@ class ServerFiles:
             previous = path
             raw = os.path.relpath(path, self._base)
             yield FoundFile(raw, display_path(raw), path)
+
+    def count(self, look_up: Callable[[], None]) -> int:  # noqa: ARG002 - it takes no time
+        return len(self._refused) + len(set(self._files))
 
     def settle(self, file: FoundFile, content: int | None) -> None:
         """It stays where it is."""
@@ -190,6 +206,9 @@ class Archive:
                     unpacked.writelines(unpack(file, member))
                 yield FoundFile(member.raw, member.name, os.fsencode(target))
 
+    def count(self, look_up: Callable[[], None]) -> int:  # noqa: ARG002 - it takes no time
+        return len(self._contents.members)
+
     def _check_room(self) -> None:
         free = free_bytes(self._images)
         if self._contents.unpacked > free:
@@ -214,12 +233,13 @@ class Uploads:
     def __init__(self, folder: Path, staging: Path) -> None:
         self._folder, self._images = folder, staging / IMAGES
 
+    def count(self, look_up: Callable[[], None]) -> int:  # noqa: ARG002 - it takes no time
+        return len(self._rows())
+
     def files(self) -> Iterator[FoundFile]:
-        with (self._folder / NAMES).open("rb") as file:
-            rows = [json.loads(line) for line in file]
         # A name as UTF-8; what no text can be, as its escape.
         named = sorted(
-            (row["name"].encode("utf-8", "backslashreplace"), row["file"]) for row in rows
+            (row["name"].encode("utf-8", "backslashreplace"), row["file"]) for row in self._rows()
         )
         taken: set[bytes] = set()
         for name, stored in named:
@@ -230,6 +250,10 @@ class Uploads:
     def settle(self, file: FoundFile, content: int | None) -> None:
         if content is not None:
             link_or_copy(Path(os.fsdecode(file.path)), self._images / image_name(content))
+
+    def _rows(self) -> list[dict[str, str]]:
+        with (self._folder / NAMES).open("rb") as file:
+            return [json.loads(line) for line in file]
 
 
 def link_or_copy(source: Path, target: Path) -> None:

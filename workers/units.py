@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 import torch
@@ -37,6 +37,13 @@ from workers.settings import Settings
 logger = structlog.get_logger()
 
 OnBatch = Callable[[int], None]
+
+
+class OnCounted(Protocol):
+    """As `OnBatch`, of a unit whose images nobody counted before."""
+
+    def __call__(self, done: int, total: int = 0, /) -> None: ...
+
 
 #: Fields of the config that decide what the teacher's image features are.
 EMBED_FIELDS = ("teacher", "view_size", "normalisation", "precision", "teacher_batch")

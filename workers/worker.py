@@ -69,7 +69,7 @@ class Heartbeat:
     ) -> None:
         self._store, self._claim, self._settings = store, claim, settings
         self._is_draining, self._end_process = is_draining, end_process
-        self._done = 0
+        self._done = self._total = 0
         self._started_at = self._moved_at = time.monotonic()
         self._over = threading.Event()
         # In the context of the unit, so that what the thread logs bears its names too.
@@ -87,9 +87,12 @@ class Heartbeat:
         self._over.set()
         self._thread.join()
 
-    def on_batch(self, done: int) -> None:
-        """Note how many images of the unit are done; raise `Halted` if it should stop."""
-        self._done = done
+    def on_batch(self, done: int, total: int = 0) -> None:
+        """Note how many images of the unit are done, of `total`; raise `Halted` if it should stop.
+
+        A total of 0 is one that the unit does not know.
+        """
+        self._done, self._total = done, total
         self._moved_at = time.monotonic()
         fault("unit.batch", self._claim.unit_id, redis=self._store.redis)
         if self.is_cancelled or self._is_draining():
@@ -119,7 +122,7 @@ class Heartbeat:
         """The answer of the store, None where it does not answer."""
         signs = signs_now(recent_lines())
         try:
-            return self._store.renew(self._claim, done=self._done, total=0, signs=signs)
+            return self._store.renew(self._claim, done=self._done, total=self._total, signs=signs)
         except RedisError as error:
             logger.warning("heartbeat.unheard", error=str(error))
             return None
@@ -227,7 +230,7 @@ class Worker:
             self._in_hand = None
             self._last_rate = beat.images_per_second() or self._last_rate
 
-    def _work(self, claim: Claim, on_batch: Callable[[int], None]) -> Finished:
+    def _work(self, claim: Claim, on_batch: Callable[..., None]) -> Finished:
         from workers import phases, units  # the heavy half, only with a unit in hand
 
         if self._bench is None:

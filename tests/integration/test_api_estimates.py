@@ -9,7 +9,15 @@ import pytest
 from demo.world import CLASSES, write_world
 from models.config import PRESETS
 from tests.store_calls import worker_of
-from workers.estimate import MOST_PROJECTS, Wanted, _from_table, _recent_jobs
+from workers.estimate import (
+    MOST_GROWTH,
+    MOST_PROJECTS,
+    TIMED,
+    Wanted,
+    _from_table,
+    _measured,
+    _recent_jobs,
+)
 from workers.jobs import Kind, Lane
 from workers.settings import Settings
 
@@ -110,6 +118,17 @@ def test_the_table_knows_every_preset_and_grows_with_the_images(preset):
 
     assert seconds(100, 0) < seconds(1000, 0)
     assert seconds(1000, 1) <= seconds(1000, 0)
+
+
+def test_a_handful_of_images_is_no_measure_of_many():
+    times = {phase: [(20.0, 10)] for phase in TIMED}
+
+    def measured(images):
+        wanted = Wanted(PRESETS["tiny"], [{"name": "a"}] * 20, images)
+        return _measured(wanted, times, is_embedded=False)
+
+    assert measured(10) is not None
+    assert measured(10 * MOST_GROWTH + 1) is None
 
 
 def test_its_own_project_is_looked_at_first_and_not_every_other():

@@ -51,6 +51,14 @@ def test_progress_puts_the_limit_off(store, ends):
     assert ends == []
 
 
+def test_a_unit_that_has_counted_its_images_tells_how_many_there_are(store, ends):
+    submit(store, phases=[Phase("register", Lane.METHOD)])
+    beat = heartbeat(store, claim(store), ends)
+    beat.on_batch(5, 20)
+    with beat:
+        wait_until(lambda: store.get("job_1").progress.percent == 25)
+
+
 def test_a_phase_has_the_limit_of_the_table(store, ends):
     submit(store, phases=[Phase("check", Lane.METHOD)])
     with heartbeat(store, claim(store), ends) as beat:

@@ -28,6 +28,18 @@ def test_where_the_plan_tells_the_items_a_unit_need_not(store):
     assert (progress.done, progress.total, progress.percent) == (5, 100, 5)
 
 
+def test_a_total_that_nobody_knows_yet_is_0(store):
+    submit(store, phases=[Phase("register", Lane.METHOD)])
+    held = claim(store)
+    store.renew(held, done=5)
+    counting = store.get("job_1").progress
+    store.renew(held, done=5, total=20)
+    counted = store.get("job_1").progress
+
+    assert (counting.done, counting.total, counting.percent) == (5, 0, 0)
+    assert (counted.done, counted.total, counted.percent) == (5, 20, 25)
+
+
 def test_percent_is_of_the_whole_record_by_the_weights_of_its_phases(store):
     submit(store, phases=CHECK)
     held = claim(store)

@@ -212,7 +212,8 @@ end
 
 -- Items done and expected in the present phase, and its done part in units, over done and
 -- running units. Where the plan tells the items, a unit that does not is an even share of them;
--- where it does not, units still unknown are taken to be as large as the known ones.
+-- where it does not, units still unknown are taken to be as large as the known ones; where none is
+-- known, 0 are expected.
 local function tally(id, phase)
   local planned = type(phase.items) == 'number' and phase.items or 0
   local units_done, done = number(id, 'units_done'), number(id, 'items_done')
@@ -228,7 +229,8 @@ local function tally(id, phase)
     end
   end
   local guessed = sized > 0 and math.floor(items / sized * phase.units + 0.5) or 0
-  return done, math.max(planned > 0 and planned or guessed, done), worked / phase.units
+  local total = planned > 0 and planned or guessed
+  return done, total > 0 and math.max(total, done) or 0, worked / phase.units
 end
 
 -- Writes done, total and percent. Percent keeps its highest value; 100 is for success alone.

@@ -61,6 +61,8 @@ def test_in_the_last_phase_the_remaining_time_is_what_is_left_over_the_rate():
     [
         {"busy_ms": 2999},  # too short
         {"units_reused": 2, "items_reused": 200},  # nothing but reuse
+        {"items_reused": 200},  # of what is in work no image is done yet
+        {"status": "cancelling"},
         {"status": "succeeded"},
         {"status": "cancelled"},
     ],

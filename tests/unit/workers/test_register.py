@@ -94,7 +94,7 @@ class Bench:
         source: Mapping[str, str] | None = None,
         dataset_id: str = "ds_1",
         *,
-        on_files: Callable[[int], None] = lambda done: None,
+        on_files: Callable[[int, int], None] = lambda done, total: None,
         **request: Any,
     ) -> dict[str, Any]:
         self.own(dataset_id)
@@ -339,7 +339,8 @@ def test_progress_counts_every_file_and_may_stop_the_registration(bench):
     bench.fill({f"{i}.png": b"IMG %d" % i for i in range(20)})
     seen: list[int] = []
 
-    def stop(done: int) -> None:
+    def stop(done: int, total: int) -> None:
+        assert total == 20
         seen.append(done)
         if done == 12:
             raise InterruptedError
@@ -350,6 +351,25 @@ def test_progress_counts_every_file_and_may_stop_the_registration(bench):
     assert seen == list(range(1, 13))
     assert sorted(path.name for path in bench.own("ds_1").iterdir()) == ["upload.zip"]
     assert list(bench.folder.staging_root.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["folder", "archive", "files", "list"])
+def test_files_are_counted_before_the_first_is_looked_at(bench, monkeypatch, kind):
+    monkeypatch.setattr("workers.sources.COUNTED_AT_ONCE", 2)
+    files = {"a.png": b"IMG1", "b/c.png": b"IMG2", "note.txt": b"no picture"}
+    bench.fill(files)
+    source = {
+        "folder": lambda: None,
+        "archive": lambda: bench.zip("ds_1"),
+        "files": lambda: bench.upload("ds_1", list(files.items())),
+        "list": lambda: {"kind": "list", "paths": [str(bench.photos / name) for name in files]},
+    }[kind]()
+    seen: list[tuple[int, int]] = []
+
+    bench.register(source, on_files=lambda *now: seen.append(now))
+
+    counting = [(0, 0)] if kind == "folder" else []
+    assert seen == [*counting, (1, 3), (2, 3), (3, 3)]
 
 
 # What fails
