@@ -53,7 +53,13 @@ def get_job_image(
     summary="See where the student of a job sees a class in an image",
     response_class=Response,
     responses={
-        **download("The map over the image in grey (PNG), or its activations (NPY).", *FORMATS),
+        **download(
+            "The map over the image in grey (PNG), or its activations (NPY). The colours go from "
+            "dark blue, where of this image the student sees least of the class, through purple, "
+            "red and orange to light yellow, where it sees most. They are stretched for each map, "
+            "so that a class that is nowhere has a yellow place too: read its score beside it.",
+            *FORMATS,
+        ),
         202: {"model": CamPending, "description": "It is being made: ask again at Location."},
         **problems(
             "job_not_found",
