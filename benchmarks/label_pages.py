@@ -40,9 +40,10 @@ def bench_label_pages(folder: Path, _threads: int) -> tuple[str, str, str]:
         url = str(client.connection_pool.connection_kwargs["path"])
         _record_job(Store(client), DataFolder(folder / "data"))
         with own_api(folder, f"unix://{url}") as service:
-            plain = list(_pages(service.address, {}))
-            found = [list(_pages(service.address, query)) for query in QUERIES]
-            scan = _scan_seconds(service.address)
+            headers = service.headers()
+            plain = list(_pages(service.address, headers, {}))
+            found = [list(_pages(service.address, headers, query)) for query in QUERIES]
+            scan = _scan_seconds(service.address, headers)
     first, every = [times[0] for times in found], [s for times in found for s in times]
     what = f"pages of {PAGE} labels over HTTP, {len(QUERIES)} queries, {IMAGES:,} x {CLASSES}"
     others = f"plain pages p95 {_ms(percentile(plain[1:], 95))}; all rows as NDJSON {scan:.1f} s"
@@ -65,13 +66,13 @@ def _record_job(store: Store, data: DataFolder) -> None:
         store.complete(held, output=names[held.phase][held.unit], done=0, facts=facts)
 
 
-def _pages(address: str, query: dict[str, object]) -> Iterator[float]:
+def _pages(address: str, headers: dict[str, str], query: dict[str, object]) -> Iterator[float]:
     """Seconds of the first page of a query, and of pages anywhere in it."""
     cursor = None
     with line_to(address) as line:
         for n in range(PAGES):
             asked = urlencode({**query, "limit": PAGE, **({"cursor": cursor} if cursor else {})})
-            page, seconds = timed(line, "GET", f"/v1/jobs/{JOB}/labels?{asked}")
+            page, seconds = timed(line, "GET", f"/v1/jobs/{JOB}/labels?{asked}", headers)
             yield seconds
             first = cursor or page["next_cursor"]
             if first is None:
@@ -80,10 +81,11 @@ def _pages(address: str, query: dict[str, object]) -> Iterator[float]:
             cursor = write_marked("in", n * STEP % page["total"], *rest)
 
 
-def _scan_seconds(address: str) -> float:
+def _scan_seconds(address: str, headers: dict[str, str]) -> float:
     with line_to(address) as line:
         started = time.perf_counter()
-        line.request("GET", f"/v1/jobs/{JOB}/labels", headers={"Accept": "application/x-ndjson"})
+        headers = {**headers, "Accept": "application/x-ndjson"}
+        line.request("GET", f"/v1/jobs/{JOB}/labels", headers=headers)
         answer = line.getresponse()
         while answer.read(1 << 20):
             pass

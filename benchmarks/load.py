@@ -23,13 +23,16 @@ from typing import Any
 
 import psutil
 
+from app.callers import Scope
 from app.children import stop_child
 from app.event_stream import MOST_SEND_SECONDS
+from app.keys import KeyStore
 from benchmarks.open_loop import request, run
 from benchmarks.simulate import MAX_REDIS_BYTES, megabytes, own_valkey, percentile, print_table
 from benchmarks.simulation import IDLE
 from benchmarks.watchers import Watchers, dropped, lags
-from workers.jobs import Claim, Kind, Lane, Status
+from workers.files import DataFolder
+from workers.jobs import DEFAULT_PROJECT, Claim, Kind, Lane, Record, Status
 from workers.registry import Registry
 from workers.settings import NICENESS
 from workers.store import Store
@@ -55,7 +58,7 @@ def main() -> None:
     """Command line: `python -m benchmarks.load`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=10_000)
-    parser.add_argument("--submitters", type=int, default=50)
+    parser.add_argument("--projects", type=int, default=50, help="each with a key of its own")
     parser.add_argument("--workers", type=int, default=100, help="that announce themselves")
     parser.add_argument("--seconds", type=int, default=20, help="of each rate")
     parser.add_argument("--watchers", type=int, default=1000)
@@ -66,20 +69,18 @@ def main() -> None:
         store = Store(client, lease_seconds=3600)
         announce(store, options.workers)
         with own_api(Path(folder), f"unix://{url}") as service:
-            dataset_id = ready_dataset(service.address, store, Path(folder))
+            tenants = [new_tenant(service, store, f"project-{n}") for n in range(options.projects)]
             service.cpu_seconds()  # those of its start
-            ids, submits = submit(service.address, dataset_id, options.jobs, options.submitters)
+            jobs, submits = submit(service.address, tenants, options.jobs)
             used = int(client.info("memory")["used_memory"])
-            submit_cpu = service.cpu_seconds() / len(ids)
-            load = Load(
-                service, store, ids, dataset_id, seconds=options.seconds, watchers=options.watchers
-            )
+            submit_cpu = service.cpu_seconds() / len(jobs)
+            load = Load(service, store, jobs, seconds=options.seconds, watchers=options.watchers)
             quiet = load.measure()
             with busy_worker():
                 busy = load.measure()
             slow = load.drop_slow()
         drain(store)
-        lost = unfinished(store, [*ids, *load.submitted])
+        lost = unfinished(store, [*(job.id for job in jobs), *load.submitted])
     print(f"load average before: {before:.1f}\n")
     head = ("what", "p50 ms", "p99 ms", "aim", "CPU of the API", "beside a worker", "aim")
     print_table([head, *(_row(*rows) for rows in zip(quiet, busy, strict=True))])
@@ -87,7 +88,7 @@ def main() -> None:
     print_table(
         [
             ("what", "seen", "aim"),
-            ("jobs accepted", f"{len(ids):,}", f"{options.jobs:,}"),
+            ("jobs accepted", f"{len(jobs):,}", f"{options.jobs:,}"),
             (f"p99 of each, {CLIENTS} clients at once", f"{p99:.1f} ms", "200 ms"),
             ("CPU of the API for each", f"{submit_cpu * 1000:.1f} ms", ""),
             ("jobs lost", f"{len(lost):,}", "0"),
@@ -95,6 +96,26 @@ def main() -> None:
             *slow,
         ]
     )
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """A project: what it sends with each call, and a dataset that is ready."""
+
+    headers: dict[str, str]
+    dataset_id: str
+
+    def job(self) -> dict[str, Any]:
+        """The request for a job on its dataset."""
+        return {**JOB, "dataset_id": self.dataset_id}
+
+
+@dataclass(frozen=True)
+class Job:
+    """An accepted one."""
+
+    id: str
+    tenant: Tenant
 
 
 @dataclass(frozen=True)
@@ -124,25 +145,30 @@ class Load:
         self,
         service: Service,
         store: Store,
-        ids: Sequence[str],
-        dataset_id: str,
+        jobs: Sequence[Job],
         *,
         seconds: int,
         watchers: int,
     ) -> None:
-        self._service, self._store, self._ids = service, store, ids
+        self._service, self._store, self._jobs = service, store, jobs
+        self._tenants = list({job.tenant.dataset_id: job.tenant for job in jobs}.values())
         self._seconds, self._watchers = seconds, watchers
-        self._body = json.dumps({**JOB, "dataset_id": dataset_id}).encode()
         self._random = random.Random(0)  # noqa: S311 - nothing secret is drawn
         self.submitted: list[str] = []
 
     def measure(self) -> list[Measured]:
         """Each row of the table."""
-        status = [request("GET", f"/v1/jobs/{self._random.choice(self._ids)}") for _ in range(300)]
+        asked = [self._random.choice(self._jobs) for _ in range(300)]
+        status = [request("GET", f"{JOBS}/{job.id}", job.tenant.headers) for job in asked]
+        lists = [request("GET", LIST, tenant.headers) for tenant in self._tenants]
+        submits = [
+            request("POST", JOBS, tenant.headers, json.dumps(tenant.job()).encode())
+            for tenant in self._tenants
+        ]
         return [
             self._at("status of a job, 300 a second", 300, status, 25),
-            self._at("list of 50 jobs, 100 a second", 100, [request("GET", LIST)], 25),
-            self._at("submit a job, 100 a second", 100, [request("POST", JOBS, self._body)], 50),
+            self._at("list of 50 jobs, 100 a second", 100, lists, 25),
+            self._at("submit a job, 100 a second", 100, submits, 50),
             self._watch(),
         ]
 
@@ -157,7 +183,7 @@ class Load:
 
     def _watch(self) -> Measured:
         claimed = self._claim()
-        watchers = Watchers(self._service.address, f"{JOBS}/{claimed.record.id}/events", {})
+        watchers = self._watchers_of(claimed)
         self._service.cpu_seconds()
         found = lags(watchers, self._watchers, partial(self._tell, claimed), 2 * self._seconds)
         self._store.complete(claimed, output="", done=IMAGES)
@@ -169,6 +195,10 @@ class Load:
         assert held is not None
         return held
 
+    def _watchers_of(self, claimed: Claim) -> Watchers:
+        headers = self._service.headers(claimed.record.project)
+        return Watchers(self._service.address, f"{JOBS}/{claimed.record.id}/events", headers)
+
     def _tell(self, claimed: Claim, k: int) -> int:
         """An event; its number."""
         key = f"ccd:record:{claimed.record.id}"
@@ -179,7 +209,7 @@ class Load:
     def drop_slow(self) -> list[tuple[str, str, str]]:
         """What becomes of clients that never read, while others do; rows of the table."""
         claimed = self._claim()
-        watchers = Watchers(self._service.address, f"{JOBS}/{claimed.record.id}/events", {})
+        watchers = self._watchers_of(claimed)
         slow = [watchers.slow() for _ in range(SLOW)]
         before = self._service.memory()
         facts = {"warnings": [{**LONG, "code": f"long_{k}"} for k in range(LONG_EVENTS)]}
@@ -207,10 +237,16 @@ def busy_worker() -> Iterator[None]:
 class Service:
     """`ccd api` in a process of its own, and what it costs."""
 
-    def __init__(self, process: int, address: str) -> None:
-        self.address = address
+    def __init__(self, process: int, address: str, folder: Path) -> None:
+        self.address, self.folder = address, folder
+        self._keys = KeyStore(DataFolder(folder / "data"))
         self._process = psutil.Process(process)
         self._spent = 0.0
+
+    def headers(self, project: str = DEFAULT_PROJECT) -> dict[str, str]:
+        """Those of a new key of a project."""
+        _, token = self._keys.create("load", [Scope.WRITE], project=project)
+        return {"Authorization": f"Bearer {token}"}
 
     def cpu_seconds(self) -> float:
         """Of the process since it was last asked."""
@@ -227,11 +263,11 @@ class Service:
 def own_api(folder: Path, redis_url: str) -> Iterator[Service]:
     """A service that has nothing but an API."""
     (folder / "photos").mkdir()
+    DataFolder(folder / "data").create()
     listener = socket.create_server(("127.0.0.1", 0))
     environment = os.environ | {
         "CCD_REDIS_URL": redis_url,
         "CCD_DATA": str(folder / "data"),
-        "CCD_AUTH": "false",
         "CCD_ALLOWED_ROOTS": str(folder / "photos"),
     }
     with (folder / "api.log").open("wb") as log:
@@ -243,7 +279,7 @@ def own_api(folder: Path, redis_url: str) -> Iterator[Service]:
             stderr=log,
         )
     try:
-        yield Service(process.pid, f"127.0.0.1:{listener.getsockname()[1]}")
+        yield Service(process.pid, f"127.0.0.1:{listener.getsockname()[1]}", folder)
     finally:
         stop_child(process, seconds=10)
         listener.close()
@@ -260,38 +296,36 @@ def line_to(address: str) -> closing[HTTPConnection]:
     return closing(HTTPConnection(address, timeout=60))
 
 
-def ready_dataset(address: str, store: Store, folder: Path) -> str:
-    """Its id; a folder is registered by hand."""
-    source = {"kind": "folder", "path": str(folder / "photos")}
-    with line_to(address) as line:
-        reply, _ = timed(line, "POST", "/v1/datasets", {"source": source})
+def new_tenant(service: Service, store: Store, project: str) -> Tenant:
+    """A project with a dataset, which is registered by hand."""
+    source = {"kind": "folder", "path": str(service.folder / "photos")}
+    headers = service.headers(project)
+    with line_to(service.address) as line:
+        reply, _ = timed(line, "POST", "/v1/datasets", headers, {"source": source})
     held = store.claim(Lane.IO, worker="hand", nonce=secrets.token_hex(8))
     assert held is not None
     store.complete(held, output="", done=IMAGES)
-    return str(reply["id"])
+    return Tenant(headers, str(reply["id"]))
 
 
-def submit(
-    address: str, dataset_id: str, jobs: int, submitters: int
-) -> tuple[list[str], list[float]]:
-    """Ids of the jobs that were accepted, and the seconds that each took."""
-    body = {**JOB, "dataset_id": dataset_id}
+def submit(address: str, tenants: Sequence[Tenant], jobs: int) -> tuple[list[Job], list[float]]:
+    """The jobs that were accepted, and the seconds that each took; the tenants take turns."""
 
-    def post(line: HTTPConnection, n: int) -> tuple[str, float]:
-        headers = {"X-Submitter": f"user-{n % submitters}"}
-        reply, seconds = timed(line, "POST", "/v1/jobs", body, headers)
-        return str(reply["id"]), seconds
+    def post(line: HTTPConnection, n: int) -> tuple[Job, float]:
+        tenant = tenants[n % len(tenants)]
+        reply, seconds = timed(line, "POST", JOBS, tenant.headers, tenant.job())
+        return Job(str(reply["id"]), tenant), seconds
 
     found = _at_once(address, range(jobs), post)
-    return [id for id, _ in found], [seconds for _, seconds in found]
+    return [job for job, _ in found], [seconds for _, seconds in found]
 
 
 def _at_once(
-    address: str, numbers: range, call: Callable[[HTTPConnection, int], tuple[str, float]]
-) -> list[tuple[str, float]]:
+    address: str, numbers: range, call: Callable[[HTTPConnection, int], tuple[Job, float]]
+) -> list[tuple[Job, float]]:
     """What the calls answer, made by some clients with a connection each."""
 
-    def client(mine: range) -> list[tuple[str, float]]:
+    def client(mine: range) -> list[tuple[Job, float]]:
         with line_to(address) as line:
             return [call(line, n) for n in mine]
 
@@ -304,13 +338,13 @@ def timed(
     line: HTTPConnection,
     method: str,
     path: str,
+    headers: dict[str, str],
     body: object = None,
-    headers: dict[str, str] | None = None,
 ) -> tuple[dict[str, Any], float]:
     """The answer of a call that succeeds, and the seconds it took."""
     content = None if body is None else json.dumps(body)
     started = time.perf_counter()
-    line.request(method, path, content, {"Content-Type": "application/json", **(headers or {})})
+    line.request(method, path, content, {"Content-Type": "application/json", **headers})
     answer = line.getresponse()
     text = answer.read()
     seconds = time.perf_counter() - started
@@ -326,13 +360,22 @@ def drain(store: Store) -> None:
 
 def unfinished(store: Store, ids: Sequence[str]) -> set[str]:
     """Those that have not succeeded, or that the list does not have."""
-    done: set[str] = set()
+    done = {
+        record.id
+        for project in store.projects()
+        for record in _listed(store, project)
+        if record.status is Status.SUCCEEDED
+    }
+    return set(ids) - done
+
+
+def _listed(store: Store, project: str) -> Iterator[Record]:
     cursor = None
     while True:
-        page, cursor = store.list(Kind.JOB, limit=1000, cursor=cursor)
-        done |= {record.id for record in page if record.status is Status.SUCCEEDED}
+        page, cursor = store.list(Kind.JOB, project=project, limit=1000, cursor=cursor)
+        yield from page
         if cursor is None:
-            return set(ids) - done
+            return
 
 
 if __name__ == "__main__":

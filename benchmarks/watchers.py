@@ -22,7 +22,7 @@ class Watchers:
     def __init__(self, address: str, path: str, headers: dict[str, str]) -> None:
         self._host, _, port = address.rpartition(":")
         self._port = int(port)
-        self._text = request("GET", path, Accept="text/event-stream", **headers)
+        self._text = request("GET", path, {"Accept": "text/event-stream", **headers})
         #: Event -> when it came, by the clock `time.time`.
         self.came: dict[int, list[float]] = {}
         self.begun = 0
@@ -46,11 +46,12 @@ class Watchers:
             writer.close()
 
     def slow(self) -> socket.socket:
-        """A client that asks and never reads."""
+        """A client that asks, is answered, and never reads."""
         client = socket.socket()
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_BUFFER)
         client.connect((self._host, self._port))
         client.sendall(self._text)
+        client.recv(1, socket.MSG_PEEK)
         return client
 
 

@@ -107,7 +107,8 @@ def ring(celery: Celery, lane: Lane, count: int = 1) -> None:
 
 def _ring(celery: Celery, lane: Lane, count: int) -> None:
     try:
-        with celery.connection_for_write() as connection:
+        # A connection of the pool: making one costs more than all else of a submission.
+        with celery.pool.acquire(block=True, timeout=RING_SECONDS) as connection:
             missing = count - _unheard(connection, lane)
             for _ in range(missing):
                 celery.send_task(TASK_NAME, queue=lane.value, connection=connection, retry=False)
@@ -116,5 +117,4 @@ def _ring(celery: Celery, lane: Lane, count: int) -> None:
 
 
 def _unheard(connection: Any, lane: Lane) -> int:
-    with connection.channel() as channel:
-        return int(channel.queue_declare(queue=lane.value).message_count)
+    return int(connection.default_channel.queue_declare(queue=lane.value).message_count)

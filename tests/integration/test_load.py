@@ -6,7 +6,7 @@ import pytest
 import structlog
 
 from benchmarks import simulated_store
-from benchmarks.load import drain, submit, unfinished
+from benchmarks.load import Tenant, drain, submit, unfinished
 from benchmarks.simulate import all_jobs, bends, outcome, scripts, shares
 from benchmarks.simulation import RATE, Simulation, World, plan, seconds_of
 from models.config import PRESETS
@@ -105,10 +105,12 @@ def test_a_simulated_job_takes_as_long_as_its_phases_weigh(images):
 
 def test_jobs_that_many_clients_submit_at_once_all_come_out(api):
     dataset_id = api.new_dataset()
-    ids, seconds = submit(api.base_url.netloc.decode(), dataset_id, 200, 5)
+    tenants = [Tenant({"X-Submitter": f"user-{n}"}, dataset_id) for n in range(5)]
+    jobs, seconds = submit(api.base_url.netloc.decode(), tenants, 200)
     first = {record.submitter for record in api.store.list(Kind.JOB, limit=200)[0]}
     drain(api.store)
 
-    assert len(set(ids)) == len(seconds) == 200
+    ids = {job.id for job in jobs}
+    assert len(ids) == len(seconds) == 200
     assert first == {f"user-{n}" for n in range(5)}
     assert unfinished(api.store, ids) == set()

@@ -6,8 +6,10 @@ import threading
 import time
 
 import pytest
+from redis import Redis
 from structlog.testing import capture_logs
 
+from tests.valkeys import Mortal
 from workers.jobs import Lane
 from workers.queue import make_celery, ring
 from workers.settings import Settings
@@ -93,3 +95,41 @@ def test_a_ring_to_a_redis_that_does_not_answer_gives_up_after_3_seconds(log_out
 
     assert took < 3.5
     assert [event["event"] for event in log_output] == ["doorbell.late"]
+
+
+def test_rings_share_a_connection(celery, redis_client):
+    ring(celery, Lane.METHOD)
+    before = redis_client.info("stats")["total_connections_received"]
+    for _ in range(20):
+        ring(celery, Lane.METHOD)
+
+    assert redis_client.info("stats")["total_connections_received"] == before
+
+
+def test_more_rings_at_once_than_connections_all_come_through(celery, redis_client, log_output):
+    threads = [threading.Thread(target=ring, args=(celery, Lane.METHOD, n)) for n in range(1, 31)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert redis_client.llen(BELLS) >= 30
+    assert log_output == []
+
+
+def test_a_ring_after_redis_was_started_again_is_heard(tmp_path, log_output):
+    server = Mortal(tmp_path)
+    with (
+        make_celery(Settings(redis_url=server.url)) as celery,
+        Redis.from_url(server.url) as client,
+    ):
+        ring(celery, Lane.METHOD)
+        client.flushall()
+        server.kill()
+        server.start()
+        ring(celery, Lane.METHOD)
+        heard = client.llen(BELLS)
+    server.kill()
+
+    assert heard == 1
+    assert log_output == []
