@@ -7,8 +7,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 SOURCE = Path(__file__).parent / "src" / "ccd_client" / "_async"
+#: Has the rules of the formatter.
+RULES = Path(__file__).parents[1] / "pyproject.toml"
 TARGET = SOURCE.with_name("_sync")
 #: In this order; each is a whole word.
 WORDS = {
@@ -24,19 +27,22 @@ WORDS = {
 
 
 def synchronous(text: str) -> str:
-    """The synchronous form of a module, as the formatter leaves it."""
+    """The synchronous form of a module, as yet unformatted."""
     for word, replacement in WORDS.items():
         text = re.sub(rf"\b{word}" if word[0].isalpha() else word, replacement, text)
-    for step in (["check", "--quiet", "--fix-only", "--select", "I"], ["format"]):
-        command = [sys.executable, "-m", "ruff", *step, "--stdin-filename", TARGET / "x.py", "-"]
-        done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
-        text = done.stdout
     return text
 
 
 def modules() -> dict[Path, str]:
     """Every file of the synchronous half, and what it has to hold."""
-    return {TARGET / path.name: synchronous(path.read_text()) for path in SOURCE.glob("*.py")}
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        for path in SOURCE.glob("*.py"):
+            (folder / path.name).write_text(synchronous(path.read_text()))
+        for step in (["check", "--quiet", "--fix-only", "--select", "I"], ["format", "--quiet"]):
+            command = [sys.executable, "-m", "ruff", *step, "--no-cache", "--config", RULES, folder]
+            subprocess.run(command, check=True)
+        return {TARGET / path.name: path.read_text() for path in folder.glob("*.py")}
 
 
 def main() -> None:

@@ -6,11 +6,14 @@ import signal
 import socket
 import sys
 import time
+from unittest.mock import Mock
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
-from app.standalone import SERVICE_FILE
+from app.cli import app
+from app.standalone import SERVICE_FILE, Service
 from tests.serving import Serve, survivors, wait_until
 
 PARTS = ("valkey", "api", "worker-io", "worker-method")
@@ -32,8 +35,27 @@ def serve(tmp_path):
         one.end()
 
 
-def test_it_says_where_it_listens_once_it_can_work(serve):
-    service = serve().wait_until_ready()
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A service for what ends it not."""
+    service = Serve(tmp_path_factory.mktemp("shared") / "data", "--port", "0")
+    yield service.wait_until_ready()
+    service.end()
+
+
+@pytest.fixture
+def refused(monkeypatch, tmp_path):
+    """The answer to `ccd serve` with options that it cannot be started with."""
+    monkeypatch.setattr(Service, "run", Mock(side_effect=AssertionError("it was started")))
+    for name in ("CCD_DATA", "CCD_HOST", "CCD_AUTH"):  # options become these
+        monkeypatch.setenv(name, "put back afterwards")
+        monkeypatch.delenv(name)
+    command = ["serve", "--port", "0", "--data", str(tmp_path / "data")]
+    return lambda *options: CliRunner().invoke(app, [*command, *options])
+
+
+def test_it_says_where_it_listens_once_it_can_work(shared):
+    service = shared
 
     assert service.status("/readyz") == 200
     assert json.loads((service.data / SERVICE_FILE).read_text()) == {
@@ -103,8 +125,8 @@ def test_a_killed_supervisor_leaves_nothing_of_a_worker_at_work(serve, tmp_path)
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_part_that_is_killed_is_started_again(serve, part):
-    service = serve().wait_until_ready()
+def test_a_part_that_is_killed_is_started_again(shared, part):
+    service = shared
     before = service.pid(part)
 
     os.kill(before, signal.SIGKILL)
@@ -114,10 +136,10 @@ def test_a_part_that_is_killed_is_started_again(serve, part):
     assert f"{part} was ended by SIGKILL; starts again in 0.5 s" in service.said.read_text()
 
 
-def test_a_data_folder_serves_one_service_at_a_time(serve):
-    first = serve().wait_until_ready()
+def test_a_data_folder_serves_one_service_at_a_time(serve, shared):
+    first = shared
 
-    second = serve()
+    second = serve(data=shared.data)
 
     assert second.process.wait(30) == 1
     assert f"in use by process {first.process.pid}" in second.said.read_text()
@@ -141,19 +163,21 @@ def test_a_redis_of_the_users_own_is_used(serve, redis_url):
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
-def test_an_address_for_other_machines_needs_keys(serve, host):
-    service = serve("--host", host, "--no-auth")
+def test_an_address_for_other_machines_needs_keys(refused, host):
+    told = refused("--host", host, "--no-auth")
 
-    assert service.process.wait(30) == 2
-    assert f"{host} can be reached from other machines" in service.said.read_text()
+    assert told.exit_code == 2
+    assert f"{host} can be reached from other machines" in told.stderr
 
 
 @pytest.mark.parametrize(
     ("setting", "value"), [("CCD_LEASE_SECONDS", "soon"), ("CCD_FAULTS", "unit.bach=kill")]
 )
-def test_a_setting_that_makes_no_sense_is_named(serve, setting, value):
-    service = serve(env={setting: value})
+def test_a_setting_that_makes_no_sense_is_named(refused, monkeypatch, setting, value):
+    monkeypatch.setenv(setting, value)
 
-    assert service.process.wait(30) == 2
-    assert setting in service.said.read_text()
-    assert value in service.said.read_text()
+    told = refused()
+
+    assert told.exit_code == 2
+    assert setting in told.stderr
+    assert value in told.stderr

@@ -22,24 +22,15 @@ LEASE_SECONDS = 3
 class WorkerProcess:
     """`ccd worker --lane io` beside the API of these tests."""
 
-    def __init__(self, settings, log):
+    def __init__(self, environment, log):
         self.log = log
-        self.environment = {
-            "CCD_REDIS_URL": settings.redis_url,
-            "CCD_DATA": str(settings.data),
-            "CCD_ALLOWED_ROOTS": str(settings.allowed_roots[0]),
-            "CCD_LEASE_SECONDS": str(LEASE_SECONDS),
-            "CCD_HEARTBEAT_SECONDS": "0.2",
-            "CCD_REAP_SECONDS": "0.3",
-            "CCD_THREADS": "1",
-        }
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "app.cli", "worker", "--lane", "io"],
                 cwd=ROOT,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=os.environ | self.environment,
+                env=os.environ | environment,
             )
 
     @property
@@ -58,8 +49,22 @@ class WorkerProcess:
 
 
 @pytest.fixture
-def worker(api, tmp_path):
-    process = WorkerProcess(api.settings, tmp_path / "worker.txt")
+def environment(api):
+    settings = api.settings
+    return {
+        "CCD_REDIS_URL": settings.redis_url,
+        "CCD_DATA": str(settings.data),
+        "CCD_ALLOWED_ROOTS": str(settings.allowed_roots[0]),
+        "CCD_LEASE_SECONDS": str(LEASE_SECONDS),
+        "CCD_HEARTBEAT_SECONDS": "0.2",
+        "CCD_REAP_SECONDS": "0.3",
+        "CCD_THREADS": "1",
+    }
+
+
+@pytest.fixture
+def worker(environment, tmp_path):
+    process = WorkerProcess(environment, tmp_path / "worker.txt")
     yield process
     process.end()
 
@@ -77,12 +82,12 @@ def listed(api):
     return api.get("/v1/workers").json()["data"]
 
 
-def check(worker, lane):
-    """What `ccd worker --check` says, with the environment of that worker."""
+def check(environment, lane):
+    """What `ccd worker --check` says, with the environment of a worker."""
     return subprocess.run(
         [sys.executable, "-m", "app.cli", "worker", "--lane", lane, "--check"],
         cwd=ROOT,
-        env=os.environ | worker.environment,
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         check=False,
@@ -100,7 +105,7 @@ def test_every_line_of_a_worker_is_json_and_those_of_a_unit_bear_the_request_id(
     assert "logged" not in worker.log.read_text()
 
 
-def test_a_worker_is_listed_while_it_lives_and_leaves_when_it_is_drained(api, worker):
+def test_a_worker_is_listed_while_it_lives_and_leaves_when_it_is_drained(api, environment, worker):
     [entry] = wait_until(lambda: listed(api), seconds=120)
 
     assert entry["name"] == worker_name(Lane.IO, worker.process.pid)
@@ -111,16 +116,16 @@ def test_a_worker_is_listed_while_it_lives_and_leaves_when_it_is_drained(api, wo
     assert entry["started_at"] <= entry["heartbeat_at"]
     wait_until(lambda: listed(api)[0]["heartbeat_at"] > entry["heartbeat_at"])
 
-    said = check(worker, "io")
+    said = check(environment, "io")
     assert said.returncode == 0, said.stderr
-    said = check(worker, "method")
+    said = check(environment, "method")
     assert said.returncode == 1
     assert f"no worker of lane method on {socket.gethostname()}" in said.stderr
 
     worker.process.terminate()
     assert worker.process.wait(60) == 0
     assert listed(api) == []
-    assert check(worker, "io").returncode == 1
+    assert check(environment, "io").returncode == 1
 
 
 def test_a_worker_that_was_killed_disappears_after_a_lease(api, worker):
@@ -132,18 +137,18 @@ def test_a_worker_that_was_killed_disappears_after_a_lease(api, worker):
     assert api.store.redis.keys("ccd:worker*") == []
 
 
-def test_a_worker_in_another_container_of_the_same_name_does_not_count(api, worker):
+def test_a_worker_in_another_container_of_the_same_name_does_not_count(api, environment):
     # What it says there: the same host, the same process id, as the first process of a container.
     elsewhere = f"io@{socket.gethostname()}:0123abcd:1"
     Registry(api.store).announce(replace(STANDING, name=elsewhere, host=socket.gethostname()))
 
-    assert check(worker, "io").returncode == 1
+    assert check(environment, "io").returncode == 1
 
 
-def test_a_check_does_not_blame_a_worker_for_a_redis_that_is_away(worker, tmp_path):
-    worker.environment["CCD_REDIS_URL"] = f"unix://{tmp_path}/nobody.sock"
+def test_a_check_does_not_blame_a_worker_for_a_redis_that_is_away(environment, tmp_path):
+    environment["CCD_REDIS_URL"] = f"unix://{tmp_path}/nobody.sock"
 
-    said = check(worker, "io")
+    said = check(environment, "io")
 
     assert said.returncode == 0
     assert "Redis does not answer" in said.stdout
