@@ -49,7 +49,9 @@ def service(tmp_path_factory) -> Iterator[dict[str, str | None]]:
     serving = runpy.run_path(str(SERVING))["Serve"]
     folder = tmp_path_factory.mktemp("service")
     keys = folder / "credentials.json"
-    serve = serving(folder / "data", "--port", "0", env={"CCD_CREDENTIALS": str(keys)})
+    serve = serving(
+        folder / "data", "--port", "0", env={"CCD_AUTH": "true", "CCD_CREDENTIALS": str(keys)}
+    )
     try:
         url = serve.wait_until_ready().url()
         stored = json.loads(keys.read_text()) if keys.exists() else {}

@@ -84,7 +84,8 @@ def test_what_is_gone_begins_anew(scripted, job):
     assert [event.type for event in job.events(after=9)] == ["resync", "job.snapshot", "job.done"]
 
 
-def test_a_service_without_events_is_polled(scripted, job):
+def test_a_service_without_events_is_polled(scripted, job, monkeypatch):
+    monkeypatch.setattr("ccd_client._sync.following.POLL_SECONDS", 0.01)
     running = {**JOB, "status": "running", "phase": "embed", "progress": {"done": 1}}
     scripted.will(says({"code": "not_found"}, 404), says(JOB), says(running), says(DONE))
     seen = []

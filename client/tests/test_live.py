@@ -4,11 +4,20 @@ import asyncio
 import hashlib
 import json
 import struct
+import uuid
 import zlib
 
 import pytest
 
-from ccd_client import AsyncClient, Client, Conflict, InvalidRequest, NotFound
+from ccd_client import (
+    AsyncClient,
+    Client,
+    Conflict,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    Unauthorized,
+)
 from scripted import QUICK, BreakingLine
 
 WANTED = ["dog", "cat", "bus"]
@@ -171,6 +180,12 @@ def test_a_download_that_is_cut_at_random_goes_on(broken, job, tmp_path):
 
 
 @pytest.fixture
+def name():
+    """That nothing has yet, on a service of the user's either."""
+    return f"lost answer {uuid.uuid4().hex}"
+
+
+@pytest.fixture
 def forgetful(service):
     """A client that does not hear the first three answers to the end."""
     line = BreakingLine(service["url"], most=60, seed=5, cuts=3)
@@ -180,19 +195,47 @@ def forgetful(service):
     line.close()
 
 
-def test_a_job_whose_answer_was_lost_is_made_once(forgetful, client, dataset):
-    job = forgetful.jobs.create(dataset=dataset, classes=WANTED, preset="tiny", name="lost answer")
+def test_a_job_whose_answer_was_lost_is_made_once(forgetful, client, dataset, name):
+    job = forgetful.jobs.create(dataset=dataset, classes=WANTED, preset="tiny", name=name)
 
-    same = [one.id for one in client.jobs.list() if one.name == "lost answer"]
+    same = [one.id for one in client.jobs.list() if one.name == name]
 
     client.jobs.get(job.id).cancel()
     assert same == [job.id]
 
 
-def test_an_upload_whose_answer_was_lost_is_one_dataset(forgetful, client, photos):
-    dataset = forgetful.datasets.upload([photos / "00.png"], name="lost answer")
+def test_an_upload_whose_answer_was_lost_is_one_dataset(forgetful, client, photos, name):
+    dataset = forgetful.datasets.upload([photos / "00.png"], name=name)
 
-    assert [one.id for one in client.datasets.list() if one.name == "lost answer"] == [dataset.id]
+    assert [one.id for one in client.datasets.list() if one.name == name] == [dataset.id]
+
+
+def test_its_own_key_and_what_is_used_are_told(client, service):
+    if service["key"] is None:
+        pytest.skip("the service asks for no keys")
+    own = client.keys.current()
+
+    assert service["key"].startswith(f"{own.id}.")
+    assert client.usage()["project"] == own.project
+
+
+def test_keys_are_made_rotated_and_revoked_and_the_log_tells_of_it(client, service):
+    if service["key"] is None or "admin" not in client.keys.current().scopes:
+        pytest.skip("the key at hand has not the scope admin")
+    made = client.keys.create("for a test", scopes=["read"], expires_in_days=1)
+    renewed = client.keys.rotate(made.id)
+    with Client(service["url"], renewed.secret) as reader:
+        assert reader.jobs.list().take(1) is not None
+        with pytest.raises(Forbidden, match="scope admin"):
+            reader.audit().take(1)
+        client.keys.revoke(made.id)
+        with pytest.raises(Unauthorized):
+            reader.jobs.list().take(1)
+
+    assert client.keys.get(made.id).revoked_at is not None
+    assert made.id in [key.id for key in client.keys.list()]
+    done = [entry for entry in client.audit().take(50) if entry.record_id == made.id]
+    assert {"create_key", "rotate_key", "revoke_key"} <= {entry.operation for entry in done}
 
 
 def test_the_workers_that_did_it_are_listed(client, job):
