@@ -149,6 +149,14 @@ async def _submitter(
 
 ServicesDep = Annotated[Services, Depends(_services)]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Most rows of the answer.")]
+RowLimit = Annotated[
+    int | None,
+    Query(
+        ge=1,
+        le=MAX_PAGE,
+        description=f"Most rows; without it a page has {DEFAULT_PAGE}, a stream all there are.",
+    ),
+]
 AtVersion = Annotated[
     int | None,
     Query(ge=1, description="Labels as this version of the thresholds has them; else the latest."),

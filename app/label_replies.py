@@ -72,9 +72,11 @@ def read_place(cursor: str | None) -> Place:
     return Place(int(position), int(version) or None, digest)
 
 
-def stream(labels: Labels, media_type: str, *, filename: str) -> StreamingResponse:
-    """All rows as NDJSON or CSV; the first are read before the answer begins."""
-    batches = labels.batches()
+def stream(
+    labels: Labels, media_type: str, *, filename: str, start: int, limit: int | None
+) -> StreamingResponse:
+    """Rows from `start` on as NDJSON or CSV; the first are read before the answer begins."""
+    batches = labels.batches(start, None if limit is None else start + limit)
     rows = chain([next(batches, [])], batches)
     lines = _csv(rows, labels) if media_type == CSV else map(ndjson_lines, rows)
     return StreamingResponse(

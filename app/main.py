@@ -17,6 +17,7 @@ from app.errors import add_error_handlers
 from app.evaluation_schemas import EvaluationCreate
 from app.hub import Hub
 from app.keys import KeyStore
+from app.known_query import KNOWN_QUERY
 from app.middleware import AccessLog, BodyCap, RequestId
 from app.replies import job_replies
 from app.request_times import RequestTimes
@@ -74,7 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     for routes in ROUTERS:
-        app.include_router(routes.router)
+        app.include_router(routes.router, dependencies=[KNOWN_QUERY])
     add_error_handlers(app)
     # The last one added is the outermost.
     app.add_middleware(BodyCap)

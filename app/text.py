@@ -58,12 +58,12 @@ def same_key(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def near_names(wanted: str, names: Sequence[str]) -> str:
+def near_names(wanted: str, names: Sequence[str], *, called: str = "its classes") -> str:
     """For a message about a name that is none of `names`: those like it, else some of them."""
     keys = [same_key(name) for name in names]
     near = difflib.get_close_matches(same_key(wanted), keys, n=MAX_NEAR)
     listed = [names[keys.index(key)] for key in near] or names[:MAX_NEAR]
-    return f"{'the nearest are' if near else 'its classes are'} {', '.join(map(shown, listed))}"
+    return f"{'the nearest' if near else called} are {', '.join(map(shown, listed))}"
 
 
 def _checked_name(name: str) -> str:

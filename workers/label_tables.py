@@ -132,10 +132,12 @@ class Labels:
         views = self.views.read(contents, self.columns) if self.views else None
         return [self._row(image, scores, views) for image in images]
 
-    def batches(self) -> Iterator[list[dict[str, Any]]]:
-        """All rows, some at a time."""
-        for start in range(0, self.count(), BATCH_ROWS):
-            yield self.read(start, start + BATCH_ROWS)
+    def batches(self, start: int = 0, stop: int | None = None) -> Iterator[list[dict[str, Any]]]:
+        """Rows `start` to `stop` (exclusive, clipped; None: all), some at a time."""
+        count = self.count()
+        stop = count if stop is None else min(stop, count)
+        for first in range(start, stop, BATCH_ROWS):
+            yield self.read(first, min(first + BATCH_ROWS, stop))
 
     def _row(
         self,

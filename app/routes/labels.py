@@ -6,7 +6,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Query, Response
 
 from app.conditional import best_type
-from app.deps import DEFAULT_PAGE, AtVersion, Cursor, Limit, ServicesDep
+from app.deps import DEFAULT_PAGE, AtVersion, Cursor, RowLimit, ServicesDep
 from app.errors import invalid
 from app.label_query import QueryDep
 from app.label_replies import CSV, JSON, NDJSON, answer_page, read_place, stream
@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
     response_model=LabelPage,
     responses={
         200: {
-            "description": "A page of rows; all rows where a stream is asked for.",
+            "description": "A page of rows; all rows where a stream is asked for without a limit.",
             "content": {NDJSON: {}, CSV: {}},
         },
         **problems("job_not_found", "not_ready", "artifact_corrupt"),
@@ -40,7 +40,7 @@ async def list_labels(
     query: QueryDep,
     views: Annotated[bool, Query(description="Add the local views of each image.")] = False,
     thresholds_version: AtVersion = None,
-    limit: Limit = DEFAULT_PAGE,
+    limit: RowLimit = None,
     cursor: Cursor = None,
     accept: Annotated[str | None, Header()] = None,
 ) -> Response:
@@ -69,9 +69,11 @@ async def list_labels(
             with_views=views,
             thresholds_version=thresholds_version or place.thresholds_version,
         )
-        if media_type != JSON:
-            return stream(answer.labels, media_type, filename=f"{job_id}-{stage}")
         place.check(answer)
-        return json_reply(answer_page(answer, place.position, limit))
+        if media_type != JSON:
+            name = f"{job_id}-{stage}"
+            start = place.position
+            return stream(answer.labels, media_type, filename=name, start=start, limit=limit)
+        return json_reply(answer_page(answer, place.position, limit or DEFAULT_PAGE))
 
     return await run_sync(reply, limiter=None if query.is_everything else services.slow)

@@ -15,7 +15,7 @@ from app.deps import (
     DEFAULT_PAGE,
     AtVersion,
     Cursor,
-    Limit,
+    RowLimit,
     Services,
     ServicesDep,
     Submitter,
@@ -101,7 +101,8 @@ async def create_prediction(
     response_model=Prediction,
     responses={
         200: {
-            "description": "The prediction with a page of rows; all rows where a stream is asked.",
+            "description": "The prediction with a page of rows; all rows where a stream is "
+            "asked for without a limit.",
             "content": {NDJSON: {}, CSV: {}},
         },
         **problems("prediction_not_found", "not_ready", "dataset_deleted", "artifact_corrupt"),
@@ -113,7 +114,7 @@ def get_prediction(
     waited: Annotated[Applied, waits_for("prediction_id", "pred")],
     *,
     thresholds_version: AtVersion = None,
-    limit: Limit = DEFAULT_PAGE,
+    limit: RowLimit = None,
     cursor: Cursor = None,
     accept: Annotated[str | None, Header()] = None,
     if_none_match: Annotated[str | None, Header()] = None,
@@ -121,11 +122,12 @@ def get_prediction(
     """`data` is null until it succeeded. NDJSON and CSV stream all rows."""
     record = services.record(prediction_id, "pred")
     media_type = best_type(accept, [JSON, NDJSON, CSV])
+    start = read_position(cursor)
     if media_type != JSON:
         labels = _labels(services, record, thresholds_version)
-        return stream(labels, media_type, filename=prediction_id)
-    start, rows = read_position(cursor), _ready_labels(services, record, thresholds_version)
-    reply = _with_rows(record, rows, start=start, limit=limit)
+        return stream(labels, media_type, filename=prediction_id, start=start, limit=limit)
+    rows = _ready_labels(services, record, thresholds_version)
+    reply = _with_rows(record, rows, start=start, limit=limit or DEFAULT_PAGE)
     return polled_reply(reply, record, if_none_match=if_none_match, waited=waited)
 
 

@@ -286,6 +286,41 @@ def test_a_wrong_page_is_refused(api, list, query):
     assert reply.json()["errors"][0]["pointer"] == f"/query/{next(iter(query))}"
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "field", "told"),
+    [
+        ("GET", "/v1/jobs", "limits", "the nearest are 'limit'"),
+        ("GET", "/v1/jobs/job_0/labels", "threshold_version", "'thresholds_version'"),
+        ("GET", "/v1/exports/exp_0/file", "raw", "it takes none"),
+        ("HEAD", "/v1/exports/exp_0/file", "raw", ""),
+        ("POST", "/v1/jobs", "dry_run", "it takes none"),
+        ("POST", "/v1/datasets", "a/b~c", "it takes none"),
+        ("GET", "/v1/datasets", "x" * 5000, "some of its fields are 'limit'"),
+    ],
+)
+def test_an_unknown_field_of_a_query_is_refused(api, method, path, field, told):
+    reply = api.request(method, path, params={field: "1"})
+
+    assert reply.status_code == 422
+    if method != "HEAD":
+        assert_problem(reply, 422, "invalid_request")
+        escaped = field[:100].replace("~", "~0").replace("/", "~1")
+        assert reply.json()["errors"][0]["pointer"] == f"/query/{escaped}"
+        assert told in reply.json()["detail"]
+
+
+def test_a_query_of_many_unknown_fields_is_told_of_a_few(api):
+    reply = api.get("/v1/jobs", params={f"f{i}": "" for i in range(2000)})
+
+    assert_problem(reply, 422, "invalid_request")
+    assert len(reply.json()["errors"]) == 5
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/problems", "/openapi.json"])
+def test_who_asks_whether_it_lives_may_add_what_he_likes(api, path):
+    assert api.get(path, params={"at": "1"}).status_code == 200
+
+
 @pytest.mark.parametrize("cursor", ["x", "é", "YXQ6LTE", "YXQ6eA", "bm86MQ", "=", "YXQ6MTA="])
 def test_a_wrong_page_of_rows_is_refused_or_empty(api, cursor):
     dataset_id = api.new_dataset()

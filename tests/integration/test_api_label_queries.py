@@ -152,6 +152,25 @@ def test_streams_hold_what_pages_hold(api, job_id):
     assert [row["image_id"] for row in rows] == [row["image_id"] for row in page] != []
 
 
+@pytest.mark.parametrize("query", [{}, {"sort": "-uncertainty"}])
+def test_a_stream_begins_at_its_cursor_and_ends_at_its_limit(api, job_id, query):
+    labels = f"/v1/jobs/{job_id}/labels"
+    whole = api.get(labels, params=query).json()["data"]
+    cursor = api.get(labels, params={**query, "limit": 1}).json()["next_cursor"]
+
+    def streamed(**more):
+        lines = api.get(labels, params={**query, **more}, headers=NDJSON).text.splitlines()
+        return [json.loads(line) for line in lines]
+
+    assert streamed() == whole
+    assert streamed(limit=2) == whole[:2]
+    assert streamed(cursor=cursor) == whole[1:]
+    assert streamed(cursor=cursor, limit=3) == whole[1:4]
+    table = api.get(labels, params={**query, "limit": 2}, headers={"Accept": "text/csv"}).text
+    rows = list(csv.DictReader(io.StringIO(table, newline="")))
+    assert [row["image_id"] for row in rows] == [row["image_id"] for row in whole[:2]]
+
+
 @pytest.mark.parametrize(
     ("query", "pointer", "told"),
     [
