@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 from anyio.to_thread import run_sync
@@ -16,8 +17,9 @@ from starlette.types import Scope as ASGIScope
 from app.audit import address_of
 from app.callers import ANYBODY, Caller, Scope
 from app.errors import Problem, problem_response
-from app.keys import TOKEN, Key, KeyStore, form_fault, now_ms
+from app.keys import TOKEN, Key, KeyStore, form_fault, now_ms, sha256_of
 from app.limits import Buckets, Standing
+from app.security import READING
 from workers.settings import Settings
 
 log = structlog.get_logger()
@@ -27,7 +29,6 @@ OPEN = frozenset({"/livez", "/readyz", "/openapi.json", "/problems"})
 OPEN_BELOW = ("/problems/",)
 #: Who asks there: nobody, who sees no record.
 STRANGER = Caller("", frozenset())
-READING = frozenset({"GET", "HEAD"})
 #: Sorted set in Redis of the moments at which keys were used last, in milliseconds since 1970.
 USED = "ccd:keys:used"
 #: The last use of a key is written down at most this often, in seconds.
@@ -87,11 +88,11 @@ class Authenticate:
         if is_open(scope["path"]):
             return STRANGER
         if self._guesses is None:
-            key = await _opened(self._keys, scope)
+            caller = await _opened(self._keys, scope)
         else:
-            key = await self._guesses.checked(self._keys, scope)
-        self._note_use(key.id, scope["app"])
-        return key.caller
+            caller = await self._guesses.checked(self._keys, scope)
+        self._note_use(str(caller.key_id), scope["app"])
+        return caller
 
     def _note_use(self, id: str, app: object) -> None:
         """In Redis, now and then; nobody waits for it."""
@@ -162,8 +163,8 @@ class Guesses:
     def __init__(self, rate: float) -> None:
         self._failures = Buckets(rate / 60, math.ceil(rate))
 
-    async def checked(self, keys: KeyStore, scope: ASGIScope) -> Key:
-        """The key that opens: one that is right is never held up by what others are wrong about.
+    async def checked(self, keys: KeyStore, scope: ASGIScope) -> Caller:
+        """Whose key opens: one that is right is never held up by what others are wrong about.
 
         Raises:
             Problem: `unauthorized`, or `rate_limited`.
@@ -201,18 +202,18 @@ def _telling(send: Send, told: dict[str, str]) -> Send:
     return send_telling
 
 
-async def is_in_force(keys: KeyStore, id: str | None) -> bool:
-    """Whether who began something with this key may go on; of None nobody asks for one."""
-    if id is None:
+async def is_in_force(keys: KeyStore, caller: Caller) -> bool:
+    """Whether who began something may go on: the secret that he came with still holds."""
+    if caller.key_id is None:  # nobody asks for one
         return True
     with suppress(OSError):  # the disk does not answer: nothing is known against it
-        key = keys.remembered(id) or await run_sync(keys.look, id)
-        return key is not None and not key.has_ended(now_ms())
+        key = keys.remembered(caller.key_id) or await run_sync(keys.look, caller.key_id)
+        return key is not None and key.holds(caller.secret_sha256, now_ms())
     return True
 
 
-async def _opened(keys: KeyStore, scope: ASGIScope) -> Key:
-    """The key that a request comes with."""
+async def _opened(keys: KeyStore, scope: ASGIScope) -> Caller:
+    """Whose key a request comes with."""
     token = _token(Headers(scope=scope))
     parts = TOKEN.fullmatch(token)
     if parts is None:
@@ -225,9 +226,10 @@ async def _opened(keys: KeyStore, scope: ASGIScope) -> Key:
         except OSError as error:
             log.warning("keys.unread", error=str(error))
             raise Problem("service_not_ready", "the keys cannot be read from the disk") from error
-    if key is None or not key.opens(parts[2], now_ms()):
+    sha256 = sha256_of(parts[2])
+    if key is None or not key.holds(sha256, now_ms()):
         raise unauthorized("no key that is in force opens with this secret", error="invalid_token")
-    return key
+    return replace(key.caller, secret_sha256=sha256)
 
 
 def unauthorized(detail: str, *, error: str | None = None) -> Problem:

@@ -1,6 +1,6 @@
 """Who asks: the project whose records a request may see, and what it may do with them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from workers.jobs import DEFAULT_PROJECT
@@ -31,6 +31,8 @@ class Caller:
     scopes: frozenset[Scope]
     #: None where the service asks for no keys.
     key_id: str | None = None
+    #: Of the secret that came with it: a rotation ends a secret, and the key goes on.
+    secret_sha256: str = field(default="", repr=False)
 
     def may(self, scope: Scope) -> bool:
         """Whether one of the scopes includes `scope`."""

@@ -8,8 +8,10 @@ from typing import Annotated
 from anyio import CapacityLimiter
 from fastapi import Depends, Header, Query, Request
 
+from app.auth import is_in_force
 from app.callers import ANYBODY, Caller
 from app.errors import NOUNS, Problem, shown
+from app.event_stream import OpenStreams
 from app.hub import Hub
 from app.keys import KeyStore
 from app.request_times import RequestTimes
@@ -18,7 +20,8 @@ from workers.jobs import NOBODY, Kind, Lane, Mark, Record, new_id
 from workers.settings import SUBMITTER_PATTERN, Settings
 from workers.store import QuotaExceeded, RecordNotFound, Store
 
-#: Calls at once that look through all images of a job, or all files of a folder.
+#: Calls at once that look through all images of a job, or all files of a folder; and as many
+#: that remove folders.
 SLOW_CALLS = 4
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
@@ -46,11 +49,18 @@ class Services:
     times: RequestTimes
     hub: Hub
     keys: KeyStore
+    streams: OpenStreams
     caller: Caller = ANYBODY
     #: The key of the request, where it has one.
     mark: Mark | None = None
     #: Threads for what may take seconds: the others are left to calls that are quick.
     slow: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(SLOW_CALLS))
+    #: The same for deletions, each of which removes files for as long as that takes.
+    removals: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(SLOW_CALLS))
+
+    async def may_go_on(self) -> bool:
+        """Whether the caller may still be told what he asked for: asked by answers that last."""
+        return await is_in_force(self.keys, self.caller)
 
     @property
     def quotas(self) -> dict[str, int]:

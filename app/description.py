@@ -1,19 +1,23 @@
 """/openapi.json: what FastAPI finds, with problems, keys, headers and an example of everything."""
 
+import asyncio
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
+from anyio.to_thread import run_sync
+from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from app.auth import is_open
 from app.errors import KINDS, MEDIA_TYPE, ProblemBody
 from app.examples import EXAMPLES, TEXTS
-from app.openapi import EXAMPLE, REF, UNCHANGED
+from app.openapi import EXAMPLE, JSON, REF, UNCHANGED, only_problems
+from app.replies import json_text
+from app.security import READING
 from workers.settings import Settings
 
 #: What FastAPI describes as the body of a 422, which is never sent.
@@ -61,14 +65,26 @@ TAGS = [
 
 
 def describe(app: FastAPI, *bodies: type[BaseModel]) -> None:
-    """Give `app` a description that knows problems and the `bodies` that it reads by itself."""
+    """Give `app` a description that knows problems and the `bodies` that it reads by itself.
+
+    It takes a second or more to make, so a thread makes it, once, when it is first asked for.
+    """
+    lock = asyncio.Lock()
+    content = b""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             app.openapi_schema = _described(app, bodies)
         return app.openapi_schema
 
+    async def send(_: Request) -> Response:
+        nonlocal content
+        async with lock:
+            content = content or await run_sync(lambda: json_text(app.openapi()).encode())
+        return Response(content, media_type=JSON)
+
     app.openapi = openapi  # type: ignore[method-assign]
+    app.add_route("/openapi.json", send)
 
 
 def _described(app: FastAPI, bodies: tuple[type[BaseModel], ...]) -> dict[str, Any]:
@@ -86,7 +102,9 @@ def _described(app: FastAPI, bodies: tuple[type[BaseModel], ...]) -> dict[str, A
     components["headers"] = {name: _told(text) for name, text in HEADERS.items()}
     components["examples"] = _examples(components["schemas"])
     for path, item in described["paths"].items():
-        for operation in item.values():
+        for method, operation in item.items():
+            if method.upper() not in READING:
+                _refuse_foreign_pages(operation["responses"])
             _complete(operation, components["examples"], needs_key=not is_open(path))
     return described
 
@@ -128,6 +146,17 @@ def _problem(code: str) -> dict[str, Any]:
         request_id="req_5f0c1d2e3b4a5968",
     )
     return body.model_dump(exclude_none=True)
+
+
+def _refuse_foreign_pages(responses: dict[str, Any]) -> None:
+    """What any call may be answered that changes something."""
+    [(status, response)] = only_problems("foreign_page").items()
+    before = responses.get(str(status), response)
+    examples = response["content"][MEDIA_TYPE]["examples"]
+    if before is not response:
+        response["description"] = f"{before['description']} {response['description']}"
+        examples |= before["content"][MEDIA_TYPE]["examples"]
+    responses[str(status)] = response
 
 
 def _complete(operation: dict[str, Any], examples: dict[str, Any], *, needs_key: bool) -> None:

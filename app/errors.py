@@ -147,6 +147,12 @@ KINDS: dict[str, ProblemKind] = {
         "The data folder has no room for this. Nothing was kept of the request; free some space "
         "and send it again.",
     ),
+    "foreign_page": ProblemKind(
+        403,
+        "A page of another address sends this",
+        "A service that asks for no keys takes changes from programs and its own pages alone, and "
+        "the browser's Sec-Fetch-Site or Origin names another. Use a program, or keys.",
+    ),
     "idempotency_in_flight": ProblemKind(
         409,
         "The same request is being answered",
@@ -270,8 +276,8 @@ KINDS: dict[str, ProblemKind] = {
         429,
         "Too many calls",
         "The key has made more calls than it may (CCD_RATE_REQUESTS, CCD_RATE_BURST), or the "
-        "address too many with a wrong key (CCD_RATE_FAILURES). The header Retry-After says when "
-        "to call again.",
+        "address too many with a wrong key (CCD_RATE_FAILURES), or the key has too many event "
+        "streams open (CCD_MAX_STREAMS_PER_KEY). The header Retry-After says when to call again.",
     ),
     "quota_exceeded": ProblemKind(
         429,

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from app.schemas import MAX_PATH_CHARACTERS, Failure, ProgressReply, Reply, Request
 from app.text import Name, refused
 from workers.stages import Stage
-from workers.truth.truth import WITH_SPLITS, Format
+from workers.truth.truth import WITH_SPLITS, TruthFormat
 
 
 class TruthSource(Request):
@@ -25,7 +25,7 @@ class TruthSource(Request):
 class EvaluationOptions(Request):
     """How a truth is to be read."""
 
-    format: Format | None = Field(default=None, description="Null: told by the content.")
+    format: TruthFormat | None = Field(default=None, description="Null: told by the content.")
     split: str | None = Field(
         default=None,
         min_length=1,
@@ -68,7 +68,7 @@ class Evaluation(Reply):
     job_id: str
     name: str | None
     source: dict[str, Any]
-    format: Format | None
+    format: TruthFormat | None
     split: str | None
     class_map: dict[str, str | None]
     status: Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]

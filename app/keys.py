@@ -70,11 +70,14 @@ class Key:
 
     def opens(self, secret: str, now: int) -> bool:
         """Whether it is in force and `secret` is its own, or was until a moment ago."""
-        digest = _digest(secret)
+        return self.holds(sha256_of(secret), now)
+
+    def holds(self, sha256: str, now: int) -> bool:
+        """Whether it still opens with the secret of this SHA-256."""
         previous = self.previous_sha256 if now < self.previous_until_ms else None
         # Both are compared, and each in a time that does not tell how far they agree.
-        fits = hmac.compare_digest(digest, self.sha256)
-        fitted = hmac.compare_digest(digest, previous or "")
+        fits = hmac.compare_digest(sha256, self.sha256)
+        fitted = hmac.compare_digest(sha256, previous or "-")
         return (fits or fitted) and not self.has_ended(now)
 
     @property
@@ -107,7 +110,7 @@ class KeyStore:
             name=name,
             project=project,
             scopes=tuple(sorted(set(scopes), key=list(Scope).index)),
-            sha256=_digest(secret),
+            sha256=sha256_of(secret),
             created_ms=now,
             created_by=created_by,
             expires_ms=expires_ms,
@@ -144,7 +147,7 @@ class KeyStore:
                 raise KeyEnded(id)
             rotated = replace(
                 key,
-                sha256=_digest(secret),
+                sha256=sha256_of(secret),
                 rotated_ms=now,
                 previous_sha256=key.sha256 if grace_seconds else None,
                 previous_until_ms=now + round(grace_seconds * 1000),
@@ -272,7 +275,8 @@ def _new_secret() -> str:
     return secrets.token_urlsafe(SECRET_BYTES)
 
 
-def _digest(secret: str) -> str:
+def sha256_of(secret: str) -> str:
+    """What is kept of a secret."""
     return hashlib.sha256(secret.encode("ascii")).hexdigest()
 
 

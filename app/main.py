@@ -15,6 +15,7 @@ from app.deps import Services
 from app.description import describe
 from app.errors import add_error_handlers
 from app.evaluation_schemas import EvaluationCreate
+from app.event_stream import OpenStreams
 from app.hub import Hub
 from app.keys import KeyStore
 from app.known_query import KNOWN_QUERY
@@ -70,9 +71,11 @@ def create_app(settings: Settings) -> FastAPI:
         summary="A folder of images and class names in; labels and a trained classifier out.",
         version=code_version(),
         lifespan=partial(_lifespan, settings=settings, times=times, keys=keys),
-        # The pages load scripts from elsewhere; /openapi.json is all that is needed.
+        # The pages load scripts from elsewhere; /openapi.json is all that is needed, and `describe`
+        # sends it.
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,
     )
     for routes in ROUTERS:
         app.include_router(routes.router, dependencies=[KNOWN_QUERY])
@@ -114,7 +117,8 @@ async def _lifespan(
         stack.callback(reaper.stop)
         hub = await _open_hub(stack, settings, store)
         app.state.services = Services(
-            settings, store, data, partial(ring, celery), times, hub, keys
+            *(settings, store, data, partial(ring, celery), times, hub, keys),
+            OpenStreams(settings.max_streams_per_key),
         )
         yield
 

@@ -16,8 +16,10 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
-
-
+#: Methods that change nothing.
+READING = frozenset({"GET", "HEAD"})
+#: What browsers call pages of another address, be it another port of this machine.
+FOREIGN_SITES = frozenset({"cross-site", "same-site"})
 #: A name or an address, and perhaps a port.
 HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 
@@ -54,12 +56,13 @@ def check_bind(host: str, *, auth: bool) -> None:
 
 
 class KnownHosts:
-    """Refuses a request whose header Host is none, or another's.
+    """Refuses a request whose header Host is none, or another's, or that a foreign page sends.
 
     Args:
         app: what answers.
-        loopback_only: a service that asks nobody for a key is there for this machine alone, and a
-            page of some other host whose name leads here must not speak to it.
+        loopback_only: a service that asks nobody for a key is there for this machine alone: a page
+            of some other host whose name leads here must not speak to it, and no page but its own
+            may change anything.
     """
 
     def __init__(self, app: ASGIApp, *, loopback_only: bool) -> None:
@@ -85,7 +88,24 @@ class KnownHosts:
                 f"this service is for its own machine alone, under localhost or a loopback "
                 f"address, and not under {shown(found['name'])}",
             )
+        return _foreign_page(scope, given[0]) if self._loopback_only else None
+
+
+def _foreign_page(scope: Scope, host: str) -> Problem | None:
+    """The problem of a change that a browser sends for the page of another address.
+
+    A form needs nobody's leave to be sent anywhere, so the browser's word is looked at; curl and
+    other programs say nothing of the kind.
+    """
+    if scope["method"] in READING:
         return None
+    headers = Headers(scope=scope)
+    foreign = [site for site in headers.getlist("sec-fetch-site") if site in FOREIGN_SITES]
+    origins = headers.getlist("origin")
+    foreign += [o for o in origins if o.partition("://")[2].lower() != host.lower()]
+    if not foreign:
+        return None
+    return Problem("foreign_page", f"a page of {shown(foreign[-1])} sends this, and not {host}")
 
 
 class SecurityHeaders:

@@ -8,13 +8,16 @@ from urllib.parse import urlsplit
 class Stream:
     """A GET of server-sent events over a socket of its own; `with` closes it."""
 
-    def __init__(self, url, last_event_id=None, seconds=20):
+    def __init__(self, url, last_event_id=None, seconds=20, headers=None):
         address = urlsplit(url)
         self._socket = socket.create_connection((address.hostname, address.port), timeout=seconds)
-        again = "" if last_event_id is None else f"Last-Event-ID: {last_event_id}\r\n"
+        again = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
+        more = "".join(
+            f"{name}: {value}\r\n" for name, value in {**again, **(headers or {})}.items()
+        )
         request = (
             f"GET {address.path} HTTP/1.1\r\nHost: {address.netloc}\r\n"
-            f"Accept: text/event-stream\r\n{again}\r\n"
+            f"Accept: text/event-stream\r\n{more}\r\n"
         )
         self._socket.sendall(request.encode())
         self._raw = b""

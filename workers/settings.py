@@ -124,6 +124,8 @@ class Settings(BaseSettings):
     rate_burst: int = Field(default=100, ge=1)
     #: Calls a minute with a wrong key, or none, that an address may make; 0: no limit.
     rate_failures: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60
+    #: Streams of events that a key may have open, in each process of the API; 0: no limit.
+    max_streams_per_key: int = Field(default=2000, ge=0)
     #: Bytes that the uploads of a project may have; 0: no limit.
     quota_bytes: int = Field(default=0, ge=0)
     #: Images that the datasets of a project may have; 0: no limit.

@@ -25,7 +25,7 @@ from app.replies import json_reply, polled_reply
 from app.uploads import Upload
 from app.waiting import Applied, waits_for
 from workers.jobs import Kind, Record
-from workers.truth.truth import Format
+from workers.truth.truth import TruthFormat
 
 router = APIRouter(tags=["evaluations"])
 
@@ -34,7 +34,7 @@ FORM = {
         **BINARY,
         "description": "CSV, JSON Lines or COCO's instances file; a zip of a VOC or NUS-WIDE.",
     },
-    "format": {"type": "string", "enum": list(Format)},
+    "format": {"type": "string", "enum": list(TruthFormat)},
     "split": {"type": "string", "maxLength": 100},
     "class_map": {"type": "string", "description": "A JSON object, as in a JSON body."},
     "name": {"type": "string", "maxLength": 200},
@@ -136,12 +136,12 @@ def get_evaluation(
     response_model=Deleted,
     responses=problems("evaluation_not_found", "evaluation_running", "precondition_failed"),
 )
-def delete_evaluation(
+async def delete_evaluation(
     evaluation_id: str, services: ServicesDep, if_match: IfMatch = None
 ) -> Response:
     """Its figures and an uploaded truth. Thresholds that it tuned stay in force."""
-    record = services.record(evaluation_id, "eval")
-    return deleted(services, record, partial(_shown, services, record), if_match=if_match)
+    show = partial(_shown, services)
+    return await deleted(services, evaluation_id, "eval", show, if_match=if_match)
 
 
 def _shown(services: Services, record: Record, *, with_curves: bool = False) -> dict[str, Any]:

@@ -1,14 +1,12 @@
 """What happens to a job, while it happens: as a stream, or by asking again and again."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Annotated
 
 from anyio import current_time
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Query, Response
 
-from app.auth import is_in_force
 from app.conditional import MAX_WAIT_SECONDS, best_type
 from app.deps import ServicesDep
 from app.event_stream import MEDIA_TYPE, EventStream
@@ -69,7 +67,8 @@ async def get_job_events(
         return await _page(watch, events, wait)
     if watch.is_over and not events and not services.hub.is_ending:
         return Response(status_code=204)
-    return EventStream(watch, events, partial(is_in_force, services.keys, services.caller.key_id))
+    place = services.streams.one_more(services.caller.key_id)
+    return EventStream(watch, events, services.may_go_on, place)
 
 
 async def _page(watch: Watch, events: Sequence[Event], seconds: int) -> Response:

@@ -71,9 +71,12 @@ async def list_labels(
         )
         place.check(answer)
         if media_type != JSON:
-            name = f"{job_id}-{stage}"
-            start = place.position
-            return stream(answer.labels, media_type, filename=name, start=start, limit=limit)
+            return stream(
+                *(answer.labels, media_type, services.may_go_on),
+                filename=f"{job_id}-{stage}",
+                start=place.position,
+                limit=limit,
+            )
         return json_reply(answer_page(answer, place.position, limit or DEFAULT_PAGE))
 
     return await run_sync(reply, limiter=None if query.is_everything else services.slow)

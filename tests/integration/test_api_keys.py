@@ -8,11 +8,14 @@ import pytest
 from typer.testing import CliRunner
 
 from app import event_stream
+from app import keys as app_keys
 from app.callers import Scope
 from app.cli import app
 from app.keys import KeyStore
 from tests.serving import Serve, wait_until
+from workers import label_tables
 from workers.files import DataFolder
+from workers.label_tables import Labels
 
 FIELDS = {
     *("id", "name", "project", "scopes", "created_by"),
@@ -115,7 +118,8 @@ def test_a_revoked_key_ends_at_once(admin, caller):
     assert admin.post(f"/v1/keys/{key['id']}/rotate").json()["code"] == "key_ended"
 
 
-def test_a_stream_ends_with_the_key_that_opened_it(admin, caller, monkeypatch):
+@pytest.mark.parametrize(("method", "action"), [("DELETE", ""), ("POST", "/rotate")])
+def test_a_stream_ends_with_the_secret_that_opened_it(admin, caller, monkeypatch, method, action):
     monkeypatch.setattr(event_stream, "KEEP_ALIVE_SECONDS", 0.05)
     job_id = admin.new_job()
     key = make(admin)
@@ -124,9 +128,45 @@ def test_a_stream_ends_with_the_key_that_opened_it(admin, caller, monkeypatch):
     with caller().stream("GET", f"/v1/jobs/{job_id}/events", headers=headers) as reply:
         lines = reply.iter_lines()
         next(lines)
-        admin.delete(f"/v1/keys/{key['id']}")
+        admin.request(method, f"/v1/keys/{key['id']}{action}")
 
         assert len(list(islice(lines, 500))) < 500
+
+
+def test_a_stream_goes_on_while_its_secret_has_grace(admin, caller, monkeypatch):
+    monkeypatch.setattr(event_stream, "KEEP_ALIVE_SECONDS", 0.05)
+    job_id = admin.new_job()
+    key = make(admin)
+    headers = {"Authorization": f"Bearer {key['secret']}", "Accept": "text/event-stream"}
+
+    with caller().stream("GET", f"/v1/jobs/{job_id}/events", headers=headers) as reply:
+        lines = reply.iter_lines()
+        next(lines)
+        admin.post(f"/v1/keys/{key['id']}/rotate", json={"grace_seconds": 600})
+
+        assert ": alive" in list(islice(lines, 30))[20:]
+
+
+@pytest.mark.parametrize("accept", ["text/csv", "application/x-ndjson"])
+def test_a_stream_of_labels_breaks_off_with_its_key(admin, caller, monkeypatch, accept):
+    job_id = admin.new_job()
+    admin.run_until(job_id, "score")
+    key, read = make(admin), Labels.read
+
+    def revoking(labels, start, stop):
+        if start == 2:
+            KeyStore(admin.folder).revoke(key["id"])
+        return read(labels, start, stop)
+
+    monkeypatch.setattr(label_tables, "BATCH_ROWS", 1)
+    monkeypatch.setattr(app_keys, "FRESH_SECONDS", 0)
+    monkeypatch.setattr(Labels, "read", revoking)
+    headers = {"Authorization": f"Bearer {key['secret']}", "Accept": accept}
+    with (
+        caller().stream("GET", f"/v1/jobs/{job_id}/labels", headers=headers) as reply,
+        pytest.raises(httpx.RemoteProtocolError),
+    ):
+        reply.read()
 
 
 def test_a_key_that_another_process_revoked_ends_within_a_second(admin, caller):

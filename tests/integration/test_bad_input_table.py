@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from app.callers import Scope
 from tests.integration.conftest import Api
 
 JOB = {"dataset_id": "ds_0", "classes": ["cat", "dog"], "preset": "tiny"}
@@ -204,6 +205,7 @@ REJECTED = (422, "archive_rejected")
 UNSUPPORTED = (415, "unsupported_archive")
 FORBIDDEN = (403, "path_not_allowed")
 NO_HOST = (400, "bad_host")
+FOREIGN = (403, "foreign_page")
 HEAD = (431, "head_too_large")
 
 #: What is sent, and the status and code of the answer.
@@ -219,6 +221,17 @@ TABLE = {
     "a host with half a bracket": (hosts(b"Host: [::1"), NO_HOST),
     "a host with a port that is none": (hosts(b"Host: 127.0.0.1:http"), NO_HOST),
     "a host that is no ASCII": (hosts("Host: münchen".encode()), NO_HOST),
+    "a form of another site": (
+        head(b"Sec-Fetch-Site: cross-site", method=b"POST", path=b"/v1/datasets"),
+        FOREIGN,
+    ),
+    "a form of another port": (head(b"Sec-Fetch-Site: same-site", method=b"POST"), FOREIGN),
+    "a script of another port": (head(b"Origin: http://127.0.0.1:1", method=b"POST"), FOREIGN),
+    "a page without an address": (head(b"Origin: null", method=b"DELETE"), FOREIGN),
+    "a script that asks for leave": (
+        head(b"Origin: https://evil.example", method=b"OPTIONS"),
+        FOREIGN,
+    ),
     "a header of 64 kB": (head(b"X-Long: " + b"x" * 65_536), HEAD),
     "a header without end": (raw(b"GET / HTTP/1.1\r\nX-Long: " + b"x" * 200_000), HEAD),
     "a name of a header of 64 kB": (head(b"x" * 65_536 + b": 1"), HEAD),
@@ -454,6 +467,17 @@ def test_a_service_with_keys_answers_under_any_name_that_is_one(caller):
     """It may stand behind a proxy; who may come in, the key says."""
     assert hosts(b"Host: photos.example:443")(caller()).status == 200
     assert hosts(b"Host: a/?x=")(caller()).code == "bad_host"
+
+
+def test_what_is_no_foreign_page_changes_things(api, caller):
+    own = str(api.base_url).rstrip("/")
+    foreign = {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}
+    sent = [{}, {"Origin": own, "Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}]
+
+    assert [api.post("/v1/jobs", json={}, headers=one).status_code for one in sent] == [422] * 3
+    assert api.get("/v1/jobs", headers=foreign).status_code == 200
+    with_key = caller(Scope.WRITE).post("/v1/jobs", json={}, headers=foreign)
+    assert with_key.status_code == 422  # no page has the key
 
 
 def test_the_table_has_no_gap():

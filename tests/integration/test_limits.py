@@ -1,12 +1,15 @@
 """Rate limits, quotas and the audit log, as those who call meet them; secrets stay secret."""
 
+from functools import partial
+
 import pytest
 
 from app.callers import Scope
 from app.keys import KeyStore
 from tests.integration.conftest import Api
-from tests.serving import RunningServer
+from tests.serving import RunningServer, wait_until
 from tests.store_calls import submit
+from tests.streams import Stream
 from workers.files import DataFolder
 from workers.jobs import JobError, Lane
 from workers.settings import Settings
@@ -36,12 +39,36 @@ def limited(api_settings, store, tmp_path):
         one.__exit__(None, None, None)
 
 
+def stream(client, job_id, key):
+    return Stream(f"{client.base_url}/v1/jobs/{job_id}/events", headers={"Authorization": key})
+
+
 def entries(client, **wanted):
     found = client.get("/v1/audit", params={"limit": 1000}).json()["data"]
     return [entry for entry in found if wanted.items() <= entry.items()]
 
 
 # ---------------------------------------------------------------------- requests
+
+
+def test_a_key_has_so_many_streams_open_and_no_more(limited):
+    client = limited(max_streams_per_key=2)
+    job_id = client.new_job()
+    one_more = partial(stream, client, job_id, client.headers["Authorization"])
+    _, other = KeyStore(client.folder).create("y", [Scope.READ], project="ours")
+
+    with one_more() as first, one_more() as second, one_more() as third:
+        assert [one.status for one in (first, second, third)] == [200, 200, 429]
+        assert int(third.headers["retry-after"]) > 0
+        assert client.get(f"/v1/jobs/{job_id}/events").status_code == 200  # a page is no stream
+        with stream(client, job_id, f"Bearer {other}") as others:
+            assert others.status == 200
+
+    def is_open():
+        with one_more() as again:
+            return again.status == 200
+
+    assert wait_until(is_open)
 
 
 def test_a_key_that_calls_too_often_is_told_when_to_come_back(limited):

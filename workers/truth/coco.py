@@ -6,7 +6,7 @@ from pathlib import Path
 from workers.truth.gather import Gathering, shown
 from workers.truth.json_stream import Element, read_elements
 from workers.truth.jsonl import is_number
-from workers.truth.truth import Format, TrueBox, Truth, TruthError
+from workers.truth.truth import TrueBox, Truth, TruthError, TruthFormat
 
 LISTS = ("images", "annotations", "categories")
 
@@ -68,7 +68,7 @@ class _Instances:
             )
 
     def truth(self) -> Truth:
-        found = Gathering(Format.COCO, list(self.names.values()))
+        found = Gathering(TruthFormat.COCO, list(self.names.values()))
         labels: dict[int, set[str]] = {image: set() for image in self.files}
         boxes: dict[int, list[TrueBox]] = {}
         for index, image in enumerate(self._image_ids):

@@ -3,7 +3,7 @@
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from workers.truth.truth import Format, TrueBox, TrueImage, Truth, TruthError, TruthWarning
+from workers.truth.truth import TrueBox, TrueImage, Truth, TruthError, TruthFormat, TruthWarning
 
 #: Limits of a truth: NUS-WIDE has 269,648 images, Open Images 20,000 classes.
 MAX_IMAGES, MAX_CLASSES = 2_000_000, 25_000
@@ -39,7 +39,7 @@ class Gathering:
             are those that are named.
     """
 
-    def __init__(self, format: Format, classes: Sequence[str] | None = None) -> None:
+    def __init__(self, format: TruthFormat, classes: Sequence[str] | None = None) -> None:
         self._format = format
         self._names: dict[str, str] = {}
         self._classes = None if classes is None else [self.name(name, "") for name in classes]

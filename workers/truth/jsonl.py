@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from workers.truth.gather import Gathering, shown
 from workers.truth.text import read_lines
-from workers.truth.truth import Format, TrueBox, Truth, TruthError
+from workers.truth.truth import TrueBox, Truth, TruthError, TruthFormat
 
 #: Keys of our own rows of labels that say nothing about the truth.
 OWN_KEYS = frozenset({"image_id", "scores", "thresholds_version", "views"})
@@ -21,7 +21,7 @@ def read_jsonl(path: Path) -> Truth:
     Raises:
         TruthError: it is no such file.
     """
-    found = Gathering(Format.JSONL)
+    found = Gathering(TruthFormat.JSONL)
     for number, line in read_lines(path):
         if line.strip():
             _add(found, f"{path.name}, line {number}", line)

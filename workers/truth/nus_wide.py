@@ -5,7 +5,7 @@ from pathlib import Path
 
 from workers.truth.gather import Gathering, shown
 from workers.truth.text import folders_below, read_lines, unreadable
-from workers.truth.truth import Format, Truth, TruthError
+from workers.truth.truth import Truth, TruthError, TruthFormat
 
 #: Concepts of the whole set.
 CONCEPTS = 81
@@ -62,7 +62,7 @@ def read_nus_wide(lists: Lists, *, split: str | None = None) -> Truth:
     """
     parts = _parts(lists, split)
     names = _names(lists, parts)
-    found = Gathering(Format.NUS_WIDE, names)
+    found = Gathering(TruthFormat.NUS_WIDE, names)
     if len(names) != CONCEPTS:
         found.warn(
             "truth_concepts_missing",

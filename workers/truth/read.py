@@ -9,14 +9,14 @@ from workers.truth.jsonl import parse_json, read_jsonl
 from workers.truth.nus_wide import find_lists, read_nus_wide
 from workers.truth.tables import LABELS_COLUMN, header_of, read_csv, read_one_hot
 from workers.truth.text import folders_below, unreadable
-from workers.truth.truth import WITH_SPLITS, Format, Truth, TruthError
+from workers.truth.truth import WITH_SPLITS, Truth, TruthError, TruthFormat
 from workers.truth.voc import is_voc, read_voc
 
-FILES: dict[Format, Callable[[Path], Truth]] = {
-    Format.CSV: read_csv,
-    Format.ONE_HOT: read_one_hot,
-    Format.JSONL: read_jsonl,
-    Format.COCO: read_coco,
+FILES: dict[TruthFormat, Callable[[Path], Truth]] = {
+    TruthFormat.CSV: read_csv,
+    TruthFormat.ONE_HOT: read_one_hot,
+    TruthFormat.JSONL: read_jsonl,
+    TruthFormat.COCO: read_coco,
 }
 SUFFIXES = frozenset({".csv", ".json", ".jsonl", ".ndjson"})
 #: How deep below the given folder a VOC may lie: an archive's own folder, VOCdevkit, VOC2012.
@@ -31,7 +31,7 @@ def read_truth(path: Path, *, format: str | None = None, split: str | None = Non
     Args:
         path: a CSV, JSON Lines or COCO file; the folder of a VOC or NUS-WIDE, or one above it; or
             a folder with a single file.
-        format: one of `Format`; None: told by the content.
+        format: one of `TruthFormat`; None: told by the content.
         split: for VOC and NUS-WIDE, e.g. `train`; None: all there is.
 
     Raises:
@@ -48,7 +48,7 @@ def read_truth(path: Path, *, format: str | None = None, split: str | None = Non
     raise TruthError("truth_not_found", f"there is no file or folder {shown(str(path))}")
 
 
-def check_format(format: str | None, split: str | None) -> Format | None:
+def check_format(format: str | None, split: str | None) -> TruthFormat | None:
     """The format that was asked for.
 
     Raises:
@@ -56,18 +56,18 @@ def check_format(format: str | None, split: str | None) -> Format | None:
     """
     if format is None:
         return None
-    if format not in set(Format):
+    if format not in set(TruthFormat):
         raise TruthError(
             "truth_format_unknown",
             f"there is no format {shown(format)}",
-            f"The formats are {', '.join(Format)}.",
+            f"The formats are {', '.join(TruthFormat)}.",
         )
     if split is not None and format not in WITH_SPLITS:
-        raise _no_splits(Format(format), split)
-    return Format(format)
+        raise _no_splits(TruthFormat(format), split)
+    return TruthFormat(format)
 
 
-def _read_file(path: Path, wanted: Format | None, split: str | None) -> Truth:
+def _read_file(path: Path, wanted: TruthFormat | None, split: str | None) -> Truth:
     kind = wanted or sniff(path)
     if kind not in FILES:
         raise TruthError(
@@ -78,7 +78,7 @@ def _read_file(path: Path, wanted: Format | None, split: str | None) -> Truth:
     return FILES[kind](path)
 
 
-def sniff(path: Path) -> Format:
+def sniff(path: Path) -> TruthFormat:
     """The format of a file, told by its beginning.
 
     Raises:
@@ -90,14 +90,14 @@ def sniff(path: Path) -> Format:
     if not first:
         raise TruthError("truth_empty", f"{path.name} is empty")
     if first.startswith("{"):
-        return Format.JSONL if _is_row(first) else Format.COCO
+        return TruthFormat.JSONL if _is_row(first) else TruthFormat.COCO
     if first.startswith(("[", "<", "PK\x03\x04")) or "\0" in first:
         raise TruthError(
             "truth_format_unknown",
             f"{path.name} begins like no truth: {shown(first)}",
-            f"The formats are {', '.join(Format)}; docs/evaluation.md shows one of each.",
+            f"The formats are {', '.join(TruthFormat)}; docs/evaluation.md shows one of each.",
         )
-    return Format.CSV if LABELS_COLUMN in header_of(path) else Format.ONE_HOT
+    return TruthFormat.CSV if LABELS_COLUMN in header_of(path) else TruthFormat.ONE_HOT
 
 
 def _is_row(line: str) -> bool:
@@ -109,10 +109,10 @@ def _is_row(line: str) -> bool:
     return isinstance(row, dict) and "path" in row
 
 
-def _read_folder(folder: Path, wanted: Format | None, split: str | None) -> Truth:
-    if wanted in {None, Format.VOC} and (root := _voc_below(folder)):
+def _read_folder(folder: Path, wanted: TruthFormat | None, split: str | None) -> Truth:
+    if wanted in {None, TruthFormat.VOC} and (root := _voc_below(folder)):
         return read_voc(root, split=split)
-    if wanted in {None, Format.NUS_WIDE} and (lists := find_lists(folder)):
+    if wanted in {None, TruthFormat.NUS_WIDE} and (lists := find_lists(folder)):
         return read_nus_wide(lists, split=split)
     files = [
         path
@@ -142,7 +142,7 @@ def _voc_below(folder: Path) -> Path | None:
     return found[0] if found else None
 
 
-def _no_splits(kind: Format, split: str) -> TruthError:
+def _no_splits(kind: TruthFormat, split: str) -> TruthError:
     return TruthError(
         "truth_split_unknown",
         f"the format {kind} has no splits, so no {shown(split)}",

@@ -8,7 +8,7 @@ from pathlib import Path
 from workers.label_rows import FORMULA_STARTS
 from workers.truth.gather import Gathering, shown
 from workers.truth.text import read_lines
-from workers.truth.truth import Format, Truth, TruthError
+from workers.truth.truth import Truth, TruthError, TruthFormat
 
 PATH_COLUMNS = ("path", "filename", "file_name", "image")
 LABELS_COLUMN, IGNORED_COLUMN = "labels", "ignored"
@@ -29,7 +29,7 @@ def read_csv(path: Path) -> Truth:
     rows = _Rows(path)
     where, labels = rows.path_column, rows.column(LABELS_COLUMN)
     ignored = rows.header.index(IGNORED_COLUMN) if IGNORED_COLUMN in rows.header else None
-    found = Gathering(Format.CSV)
+    found = Gathering(TruthFormat.CSV)
     others = [
         column
         for column in rows.header
@@ -63,7 +63,7 @@ def read_one_hot(path: Path) -> Truth:
     if not columns:
         raise TruthError("truth_malformed", f"{path.name} has no column of a class")
     names = [_cell(rows.raw_header[i]) for i in columns]
-    found = Gathering(Format.ONE_HOT, names)
+    found = Gathering(TruthFormat.ONE_HOT, names)
     for place, row in rows:
         cells = [row[i].strip().lower() for i in columns]
         _check_cells(cells, [row[i] for i in columns], names, place)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Format(StrEnum):
+class TruthFormat(StrEnum):
     """How a truth is written down; docs/evaluation.md shows one of each."""
 
     CSV = "csv"
@@ -17,7 +17,7 @@ class Format(StrEnum):
 
 
 #: Formats that know splits such as `train` and `val`.
-WITH_SPLITS = frozenset({Format.VOC, Format.NUS_WIDE})
+WITH_SPLITS = frozenset({TruthFormat.VOC, TruthFormat.NUS_WIDE})
 
 
 def printable(text: str) -> str:

@@ -10,7 +10,7 @@ from defusedxml.ElementTree import fromstring
 
 from workers.truth.gather import Gathering, shown
 from workers.truth.text import read_lines, unreadable
-from workers.truth.truth import Format, TrueBox, Truth, TruthError
+from workers.truth.truth import TrueBox, Truth, TruthError, TruthFormat
 
 ANNOTATIONS, LISTS = Path("Annotations"), Path("ImageSets") / "Main"
 #: Largest annotation that is read, in bytes; VOC's own have at most 20 kB.
@@ -37,7 +37,7 @@ def read_voc(root: Path, *, split: str | None = None) -> Truth:
     """
     lists = _Lists(root / LISTS)
     ids = lists.ids(split) if split is not None else None
-    found = Gathering(Format.VOC)
+    found = Gathering(TruthFormat.VOC)
     found.look_for(lists.classes, str(LISTS))
     if any((root / ANNOTATIONS).glob("*.xml")):
         _add_annotated(found, root / ANNOTATIONS, ids)

@@ -2,8 +2,11 @@
 
 import json
 import re
+import threading
 from pathlib import Path
 
+import anyio
+import httpx
 import jsonschema_rs
 import pytest
 
@@ -63,6 +66,40 @@ def test_the_committed_description_is_that_of_the_service():
         "the description has changed: look at what callers lose, then `make openapi` writes "
         "docs/openapi.json anew"
     )
+
+
+def test_nobody_else_waits_while_the_description_is_made_and_it_is_made_once():
+    app = create_app(Settings())
+    begun, may_end, made = threading.Event(), threading.Event(), []
+
+    def openapi():
+        made.append(1)
+        begun.set()
+        assert may_end.wait(20)
+        return {"openapi": "3.1.0"}
+
+    async def ask():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            async with anyio.create_task_group() as tasks:
+                for _ in range(2):
+                    tasks.start_soon(client.get, "/openapi.json")
+                assert await anyio.to_thread.run_sync(begun.wait, 20)
+                assert (await client.get("/livez")).status_code == 200
+                may_end.set()
+            return (await client.get("/openapi.json")).json()
+
+    app.openapi = openapi
+
+    assert anyio.run(ask) == {"openapi": "3.1.0"}
+    assert made == [1]
+
+
+def test_schemas_have_names_that_stay():
+    """Of two classes of one name, or of one that is read otherwise, the place would be told."""
+    odd = [name for name in components("schemas") if not re.fullmatch("[A-Z][A-Za-z]+", name)]
+
+    assert odd == []
 
 
 def test_every_call_has_a_name_of_its_own_verb_first():

@@ -20,15 +20,15 @@ from tests.truths import (
     write_voc,
 )
 from workers.truth.read import read_truth
-from workers.truth.truth import Format, TruthError
+from workers.truth.truth import TruthError, TruthFormat
 
 ROW = {"path": "a.jpg", "labels": ["cat"], "boxes": [{"name": "cat", "xyxy": [0, 0, 1, 1]}]}
 CROWD = coco_annotation(42, 67, iscrowd=1)
 FILES = {
-    Format.CSV: 'path,labels,ignored\na.jpg,cat;dog,"b;\\;s"\nb/c.jpg,,\n',
-    Format.ONE_HOT: "path,cat,dog\na.jpg,1,0\nb.jpg,0,?\n",
-    Format.JSONL: json.dumps(ROW) + "\n" + json.dumps({**ROW, "path": "b.jpg"}),
-    Format.COCO: json.dumps(coco(annotations=[coco_annotation(42, 1), CROWD])),
+    TruthFormat.CSV: 'path,labels,ignored\na.jpg,cat;dog,"b;\\;s"\nb/c.jpg,,\n',
+    TruthFormat.ONE_HOT: "path,cat,dog\na.jpg,1,0\nb.jpg,0,?\n",
+    TruthFormat.JSONL: json.dumps(ROW) + "\n" + json.dumps({**ROW, "path": "b.jpg"}),
+    TruthFormat.COCO: json.dumps(coco(annotations=[coco_annotation(42, 1), CROWD])),
 }
 #: Bytes that mean something to one of the readers.
 TELLING = [b"\0", b"\xff", b"\r", b"\n", b'"', b"\\", b",", b";", b"{", b"]", b"<", b"&x;", b"-1"]
