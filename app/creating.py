@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import Depends, Header, Request, Response
 from redis import RedisError
@@ -36,12 +37,25 @@ Show = Callable[[Record], Any]
 
 @dataclass(frozen=True)
 class Accepted:
-    """The first answer to a request, as it is kept for those that repeat it."""
+    """The first answer to a request, which those get too that repeat it."""
 
     #: Of the record.
     id: str
     headers: dict[str, str]
     content: str
+
+    def without(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """What is kept of it: not what stands in the record's `request`, which Redis has too."""
+        fields: dict[str, Any] = json.loads(self.content)
+        asked = [name for name, value in fields.items() if value and request.get(name) == value]
+        rest = fields | dict.fromkeys(asked)
+        return {"id": self.id, "headers": self.headers, "content": rest, "asked": asked}
+
+    @classmethod
+    def of(cls, kept: Mapping[str, Any], request: Mapping[str, Any]) -> Self:
+        """What `without` kept, whole again."""
+        fields = kept["content"] | {name: request[name] for name in kept["asked"]}
+        return cls(kept["id"], kept["headers"], json_text(fields))
 
 
 class Creation:
@@ -52,29 +66,40 @@ class Creation:
         self._key, self._wait = key, wait
         self._is_repeated = False
 
-    async def of_json(self, submit: Submit, show: Show) -> Response:
+    async def of_json(
+        self, submit: Submit, show: Show, *, limiter: CapacityLimiter | None = None
+    ) -> Response:
         """The answer to a request whose whole content is its JSON body."""
-        accepted = await self.accept(_digest_of_json(await self.request.body()), submit, show)
+        content = _digest_of_json(await self.request.body())
+        accepted = await self.accept(content, submit, show, limiter=limiter)
         return await self.answer(accepted, show)
 
-    async def accept(self, content: object, submit: Submit, show: Show) -> Accepted:
+    async def accept(
+        self,
+        content: object,
+        submit: Submit,
+        show: Show,
+        *,
+        limiter: CapacityLimiter | None = None,
+    ) -> Accepted:
         """What `submit` makes, or made when the request came before.
 
         Args:
             content: what stands for the body, in a form that JSON can hold.
             submit: makes the records.
             show: the record as the answer has it.
+            limiter: of the threads in which it is made; None: the common ones.
 
         Raises:
             Problem: the key was sent with another content, or this one is being answered.
         """
-        return await run_sync(self._accept, content, submit, show)
+        return await run_sync(self._accept, content, submit, show, limiter=limiter)
 
     async def answer(self, accepted: Accepted, show: Show) -> Response:
         """The answer, after the wait that was asked for."""
         headers = {"Idempotent-Replayed": "true"} if self._is_repeated else {}
         if self._wait:
-            with suppress(RecordNotFound):  # a request of yesterday, whose work was deleted since
+            with suppress(RecordNotFound):  # deleted this moment
                 record = await finished(accepted.id, self.services.store, self._wait)
                 headers["Preference-Applied"] = f"wait={self._wait}"
                 status = 200 if record.status.is_final else 202
@@ -88,7 +113,7 @@ class Creation:
         taken = self._take(self._key, content)
         if isinstance(taken, Answered):
             self._is_repeated = True
-            return Accepted(**taken.answer)
+            return self._first_answer(taken.answer)
         self._is_repeated = taken.is_again
         return self._make(taken, submit, show)
 
@@ -111,12 +136,20 @@ class Creation:
                 "a new request needs a new key",
             ) from error
 
+    def _first_answer(self, kept: Mapping[str, Any]) -> Accepted:
+        try:
+            record = self.services.store.get(kept["id"])
+        except RecordNotFound as error:
+            raise _deleted(kept["id"]) from error
+        return Accepted.of(kept, record.request)
+
     def _make(self, taken: Taken, submit: Submit, show: Show) -> Accepted:
         once = Once(self.services.store)
         try:
             if taken.is_again:
                 self._check_not_deleted(taken.mark)
-            accepted = _accepted(submit(replace(self.services, mark=taken.mark)), show)
+            record = submit(replace(self.services, mark=taken.mark))
+            accepted = _accepted(record, show)
         except Exception as error:
             with suppress(RedisError):  # then its lease has to end
                 is_nothing = isinstance(error, REFUSALS) and not self._has_made(taken.mark)
@@ -124,22 +157,26 @@ class Creation:
             raise
         fault("create.accepted", accepted.id, redis=self.services.store.redis)
         with suppress(RedisError):  # it is accepted all the same, and found by its ids
-            once.keep(taken, vars(accepted))
+            once.keep(taken, accepted.without(record.request))
         return accepted
 
     def _check_not_deleted(self, mark: Mark) -> None:
         """Nothing is made under an id whose deletion is remembered: it would go again."""
         gone = deleted_ids(self.services.data).intersection(_ids_of(mark))
         if gone:
-            raise Problem(
-                "idempotency_key_reused",
-                f"this Idempotency-Key made {', '.join(sorted(gone))}, which has been deleted; "
-                "a new request needs a new key",
-            )
+            raise _deleted(*sorted(gone))
 
     def _has_made(self, mark: Mark) -> bool:
         """Whether a refused request left a record: sent again with its key, it finds that."""
         return bool(self.services.store.known(_ids_of(mark)))
+
+
+def _deleted(*ids: str) -> Problem:
+    return Problem(
+        "idempotency_key_reused",
+        f"this Idempotency-Key made {', '.join(ids)}, which has been deleted; "
+        "a new request needs a new key",
+    )
 
 
 def _ids_of(mark: Mark) -> list[str]:

@@ -71,7 +71,7 @@ class Receipt:
     #: What hung on it, and went with it.
     records: list[str]
     bytes_freed: int
-    #: Folders with results that stay, because other records have them too.
+    #: Folders with results that stay, because other records of its project have them too.
     folders_shared: int
     #: Whether more is freed later: others might use it, or may have it.
     is_put_off: bool
@@ -105,7 +105,7 @@ def delete_record(store: Store, data: DataFolder, record: Record) -> Receipt:
         mark.unlink(missing_ok=True)
         raise
     fault("delete.forgotten", record.id, redis=store.redis)
-    rest = _carry_out(order, mark, store, data)
+    rest = _carry_out(order, mark, store, data, project=record.project)
     return Receipt(record.id, order.ids[1:], rest.bytes_freed, rest.shared, rest.is_put_off)
 
 
@@ -168,8 +168,13 @@ class _Rest:
     is_put_off: bool
 
 
-def _carry_out(order: Order, mark: Path, store: Store, data: DataFolder) -> _Rest:
-    """Remove the folders of records that are gone, as often as it is asked for."""
+def _carry_out(
+    order: Order, mark: Path, store: Store, data: DataFolder, *, project: str | None = None
+) -> _Rest:
+    """Remove the folders of records that are gone, as often as it is asked for.
+
+    `project` is told how many folders it shares with itself: what others have is theirs to know.
+    """
     freed = data.remove(*_own_folders(order.ids, data))
     if not order.outputs:
         return _Rest(freed, 0, is_put_off=False)
@@ -179,7 +184,8 @@ def _carry_out(order: Order, mark: Path, store: Store, data: DataFolder) -> _Res
         return _Rest(freed, 0, is_put_off=True)
     began = time.monotonic()
     store.going(order.outputs, seconds=GOING_SECONDS)
-    stay = shared(order.outputs, store) | (kept & set(order.outputs))
+    owners = shared(order.outputs, store)
+    stay = set[str]().union(kept & set(order.outputs), *owners.values())
     is_late = time.monotonic() - began > GOING_SECONDS / 2
     if is_late or _is_needed(order, store):  # begun meanwhile
         store.going(order.outputs, seconds=None)
@@ -189,7 +195,7 @@ def _carry_out(order: Order, mark: Path, store: Store, data: DataFolder) -> _Res
     freed += data.remove(*(folder for name in gone for folder in _folders_of(name, data)))
     store.going(gone, seconds=0)
     write_json(mark, asdict(replace(order, outputs=[])))
-    return _Rest(freed, len(stay), is_put_off=False)
+    return _Rest(freed, len(owners.get(project or "", ())), is_put_off=False)
 
 
 def _is_needed(order: Order, store: Store) -> bool:

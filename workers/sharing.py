@@ -19,13 +19,13 @@ logger = structlog.get_logger()
 KINDS = (Kind.JOB, Kind.PREDICTION, Kind.EVALUATION, Kind.EXPORT)
 
 
-def shared(outputs: Collection[str], store: Store) -> set[str]:
-    """Those that a record has which is still there, of whatever project."""
-    wanted, found = set(outputs), set[str]()
+def shared(outputs: Collection[str], store: Store) -> dict[str, set[str]]:
+    """By project, those that a record has which is still there."""
+    wanted, found = set(outputs), dict[str, set[str]]()
     for kind, project in product(KINDS, store.projects()):
-        ids = store.ids(kind, project=project)
+        ids, own = store.ids(kind, project=project), found.setdefault(project, set())
         for start in range(0, len(ids), MAX_PAGE):
-            found |= wanted & store.output_names(ids[start : start + MAX_PAGE])
+            own |= wanted & store.output_names(ids[start : start + MAX_PAGE])
     return found
 
 

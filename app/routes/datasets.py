@@ -1,7 +1,6 @@
 """Datasets: images that nobody has labelled, registered once and used by many jobs."""
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -155,13 +154,14 @@ def list_skipped_files(
     response_model=Deleted,
     responses=problems("dataset_not_found", "dataset_in_use", "precondition_failed"),
 )
-def delete_dataset(dataset_id: str, services: ServicesDep, if_match: IfMatch = None) -> Response:
+async def delete_dataset(
+    dataset_id: str, services: ServicesDep, if_match: IfMatch = None
+) -> Response:
     """Its record, list and uploaded images; a folder on the server stays as it is.
 
     What jobs made of it stays too.
     """
-    record = services.record(dataset_id, "ds")
-    return deleted(services, record, partial(dataset_reply, record), if_match=if_match)
+    return await deleted(services, dataset_id, "ds", dataset_reply, if_match=if_match)
 
 
 def _is_listed(record: Record) -> bool:

@@ -162,13 +162,13 @@ async def retry_job(job_id: str, creation: CreationDep, submitter: Submitter) ->
     response_model=Deleted,
     responses=problems("job_not_found", "job_running", "job_in_use", "precondition_failed"),
 )
-def delete_job(job_id: str, services: ServicesDep, if_match: IfMatch = None) -> Response:
+async def delete_job(job_id: str, services: ServicesDep, if_match: IfMatch = None) -> Response:
     """With its labels, its student, and all evaluations, predictions and exports of it.
 
     Its dataset stays, and results that another job has too.
     """
-    record = services.record(job_id, "job")
-    return deleted(services, record, partial(_shown, services, record), if_match=if_match)
+    show = partial(_shown, services)
+    return await deleted(services, job_id, "job", show, if_match=if_match)
 
 
 def _shown(services: Services, record: Record) -> dict[str, Any]:

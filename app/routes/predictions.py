@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Response
 from app.bodies import create_from_json_or_files, text_fields
 from app.conditional import IfMatch, best_type
 from app.creating import CreationDep
-from app.deleting import Deleted, deleted
+from app.deleting import Deleted, deleted, taken_back
 from app.deps import (
     DEFAULT_PAGE,
     AtVersion,
@@ -71,6 +71,7 @@ async def create_prediction(
 
     def from_upload(services: Services, upload: Upload, folder: Path) -> Record:
         name = text_fields(upload, {"name"}).get("name")
+        student_job(services, student_id)  # it may have gone while the files came
         dataset = submit_upload(
             services,
             upload,
@@ -81,7 +82,8 @@ async def create_prediction(
             submitter=submitter,
         )
         body = PredictionCreate(dataset_id=dataset.id, name=name)
-        return submit_prediction(services, job, body, submitter=submitter)
+        with taken_back(services, dataset.id):
+            return submit_prediction(services, job, body, submitter=submitter)
 
     return await create_from_json_or_files(
         creation,
@@ -125,7 +127,12 @@ def get_prediction(
     start = read_position(cursor)
     if media_type != JSON:
         labels = _labels(services, record, thresholds_version)
-        return stream(labels, media_type, filename=prediction_id, start=start, limit=limit)
+        return stream(
+            *(labels, media_type, services.may_go_on),
+            filename=prediction_id,
+            start=start,
+            limit=limit,
+        )
     rows = _ready_labels(services, record, thresholds_version)
     reply = _with_rows(record, rows, start=start, limit=limit or DEFAULT_PAGE)
     return polled_reply(reply, record, if_none_match=if_none_match, waited=waited)
@@ -140,12 +147,12 @@ def get_prediction(
         "prediction_not_found", "prediction_running", "prediction_in_use", "precondition_failed"
     ),
 )
-def delete_prediction(
+async def delete_prediction(
     prediction_id: str, services: ServicesDep, if_match: IfMatch = None
 ) -> Response:
     """Its rows, and images that were uploaded for it alone."""
-    record = services.record(prediction_id, "pred")
-    return deleted(services, record, partial(_first_page, services, record), if_match=if_match)
+    show = partial(_first_page, services)
+    return await deleted(services, prediction_id, "pred", show, if_match=if_match)
 
 
 def _first_page(services: Services, record: Record) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """What is deleted is gone with all that hung on it, whoever was killed; what others have stays."""
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,7 +10,9 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from tests.store_calls import at_once, next_millisecond, worker_of
+from app import deleting
+from tests.serving import wait_until
+from tests.store_calls import at_once, next_millisecond, submit, worker_of
 from workers import deletion, fault_points, sharing
 from workers.deletion import deleted_ids, finish_deletions
 from workers.fault_points import InjectedFault, read_faults
@@ -162,6 +166,16 @@ def test_results_that_another_job_has_stay_until_that_goes_too(api, job_id):
     assert (two["folders_shared"], shared.exists()) == (0, False)
 
 
+def test_a_receipt_tells_nothing_of_what_other_projects_have(api, job_id):
+    theirs = phases_of(api, job_id)[0]
+    submit(api.store, "job_theirs", project="theirs")
+    api.store.redis.hset("ccd:outputs:job_theirs", "embed/000000", theirs.name)
+    receipt = api.delete(f"/v1/jobs/{job_id}").json()
+
+    assert theirs.exists()
+    assert receipt["folders_shared"] == 0
+
+
 def test_results_stay_while_other_work_on_the_same_images_might_take_them_up(api, job_id):
     body = {"dataset_id": api.store.get(job_id).waits_for, "classes": ["a", "b"], "preset": "tiny"}
     other = api.post("/v1/jobs", json=body).json()["id"]
@@ -277,6 +291,21 @@ def test_the_size_of_a_folder_that_others_remove_too_is_as_much_as_was_found(
     assert removed
     assert receipt.bytes_freed == 0
     assert not api.folder.job(job_id).exists()
+
+
+def test_calls_that_are_quick_wait_for_no_deletion(api, api_server, monkeypatch):
+    dataset_id, go, remove = api.new_dataset(), threading.Event(), deleting.delete_record
+    monkeypatch.setattr(deleting, "delete_record", lambda *args: go.wait(30) and remove(*args))
+    many = 50  # more than there are common threads
+
+    with ThreadPoolExecutor(many) as pool:
+        calls = [pool.submit(api.delete, f"/v1/datasets/{dataset_id}") for _ in range(many)]
+        try:
+            wait_until(lambda: len(api_server.server.server_state.tasks) >= many)
+            assert api.get("/readyz", timeout=5).status_code == 200
+        finally:
+            go.set()
+        assert {200} <= {call.result().status_code for call in calls} <= {200, 404}
 
 
 def test_a_folder_of_the_user_is_not_touched(api):

@@ -233,6 +233,26 @@ def test_what_was_deleted_is_not_made_again_under_its_id(api):
     assert send().json()["id"] != id
 
 
+def test_redis_keeps_once_what_a_request_asks_for(api):
+    body = {**job_body(api), "classes": [f"class number {n}" for n in range(500)]}
+    first, again = (api.post("/v1/jobs", json=body, headers=KEY) for _ in range(2))
+    kept = api.store.redis.memory_usage("ccd:once:default:k1", samples=0)
+
+    assert (again.content, again.headers["idempotent-replayed"]) == (first.content, "true")
+    assert kept < 4096 < len(first.content)
+
+
+def test_the_answer_about_what_was_deleted_since_says_so(api):
+    send = dataset(api)
+    id = send().json()["id"]
+    api.register(id)
+    api.delete(f"/v1/datasets/{id}").raise_for_status()
+    again = send()
+
+    assert (again.status_code, again.json()["code"]) == (422, "idempotency_key_reused")
+    assert f"made {id}, which has been deleted" in again.json()["detail"]
+
+
 def test_the_folder_of_a_request_that_another_took_over_stays(api, monkeypatch):
     """The first was held up between its folder and its record; then Redis did not answer it."""
     send, second = dataset(api), []

@@ -8,7 +8,10 @@ import threading
 import pytest
 import torch
 
-from workers.jobs import JobError, Lane
+from app import bodies
+from app.errors import Problem
+from app.routes import predictions
+from workers.jobs import JobError, Kind, Lane
 
 
 @pytest.fixture
@@ -59,6 +62,38 @@ def test_the_dataset_of_uploaded_images_is_not_listed(api, student):
 
     assert api.get("/v1/datasets").json()["data"] == before
     assert api.get(f"/v1/datasets/{prediction['dataset_id']}").status_code == 200
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k1"}], ids=["no key", "a key"])
+def test_images_of_a_prediction_that_is_refused_do_not_stay(api, student, monkeypatch, headers):
+    def refused(*_, **__):
+        raise Problem("dataset_failed", "no worker could read it")
+
+    folders = set(api.folder.records(Kind.DATASET).iterdir())
+    files = {"images": ("a.jpg", b"x")}
+    with monkeypatch.context() as patch:
+        patch.setattr(predictions, "submit_prediction", refused)
+        reply = api.post(student, files=files, headers=headers)
+
+    assert (reply.status_code, reply.json()["code"]) == (409, "dataset_failed")
+    assert api.store.count(Kind.DATASET) == 1  # that of the student's job
+    assert set(api.folder.records(Kind.DATASET).iterdir()) == folders
+    assert api.post(student, files=files, headers=headers).status_code == 202
+
+
+def test_no_images_are_kept_for_a_student_that_went_while_they_came(api, student, monkeypatch):
+    receive, job_id = bodies.receive_upload, "job_" + student.split("/")[3].removeprefix("stu_")
+
+    async def slowly(*args, **kwargs):
+        upload = await receive(*args, **kwargs)
+        api.store.delete(job_id)
+        return upload
+
+    monkeypatch.setattr(bodies, "receive_upload", slowly)
+    reply = api.post(student, files={"images": ("a.jpg", b"x")})
+
+    assert (reply.status_code, reply.json()["code"]) == (404, "student_not_found")
+    assert api.store.count(Kind.DATASET) == 1
 
 
 def test_a_dataset_and_a_folder_can_be_asked_about(api, student):
