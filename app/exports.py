@@ -1,5 +1,9 @@
 """Exports: accepted, shown, downloaded."""
 
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +11,14 @@ from app.deps import Services
 from app.downloads import StoredFile, stored_file
 from app.errors import Problem, invalid
 from app.export_schemas import ExportCreate
-from app.labels import stage_labels
+from app.labels import queried_labels, stage_labels
 from app.replies import state_reply, times_reply
 from app.submit import submit_record
-from workers.exports.formats import Format, stored_name
+from workers.durable import write_durably
+from workers.exports.formats import ExportFormat, stored_name
 from workers.exports.json_files import label_config
-from workers.exports.source import digest_of_export, source_of
-from workers.files import SOURCE
+from workers.exports.source import SELECTED, digest_of_export, selection_of, source_of
+from workers.files import SOURCE, disk_guard
 from workers.jobs import NOBODY, Kind, Lane, Phase, Record, Status
 from workers.label_tables import Labels
 from workers.stages import student_id_of
@@ -31,38 +36,73 @@ def submit_export(
         Problem: it is not done, there is no such version of the thresholds, or the images are
             wanted and their dataset was deleted.
     """
-    labels = _labels(services, job, body)
+    labels = _filtered(services, job, body, _labels(services, job, body))
     dataset_id = job.request["dataset_id"]
-    wants_images = body.format is Format.YOLO_CLS
+    wants_images = body.format is ExportFormat.YOLO_CLS
     if wants_images and not (services.data.dataset(dataset_id) / SOURCE).exists():
         raise Problem("dataset_deleted", f"the images of {job.id} are gone: {dataset_id}")
     request = {
         "job_id": job.id,
         "dataset_id": dataset_id,
         **body.model_dump(mode="json"),
+        "filters": body.filters and body.filters.asked(),
         "thresholds_version": labels.thresholds_version,
         "source": source_of(labels),
     }
-    request["digest"] = digest_of_export(request)
-    return submit_record(
-        services,
-        Kind.EXPORT,
-        services.new_id("exp"),
-        request,
-        Phase(EXPORT_LABELS, Lane.IO, items=labels.count()),
-        waits_for=dataset_id if wants_images else None,
-        submitter=submitter,
-    )
+    with _selection(services, labels) as (selected, brought):
+        request["selected"] = selected
+        request["digest"] = digest_of_export(request)
+        return submit_record(
+            services,
+            Kind.EXPORT,
+            services.new_id("exp"),
+            request,
+            Phase(EXPORT_LABELS, Lane.IO, items=labels.count()),
+            waits_for=dataset_id if wants_images else None,
+            submitter=submitter,
+            brought=brought,
+        )
+
+
+def _filtered(services: Services, job: Record, body: ExportCreate, labels: Labels) -> Labels:
+    """Those of the images that are wanted."""
+    if body.filters is None:
+        return labels
+    return queried_labels(
+        job,
+        body.stage,
+        body.filters.query(),
+        outputs=services.store.outputs(job.id),
+        data=services.data,
+        thresholds_version=labels.thresholds_version,
+        place="/filters",
+    ).labels
+
+
+@contextmanager
+def _selection(services: Services, labels: Labels) -> Iterator[tuple[str | None, dict[str, Path]]]:
+    """The digest and the file of the images that are wanted; neither where these are all."""
+    if labels.order is None:
+        yield None, {}
+        return
+    content = selection_of(labels.order)
+    with services.data.staging(f"selected-{secrets.token_hex(8)}") as staging:
+        with disk_guard(services.data.root):
+            write_durably(staging / SELECTED, content)
+        yield sha256(content).hexdigest(), {SELECTED: staging / SELECTED}
 
 
 def export_reply(record: Record) -> dict[str, Any]:
     request, facts = record.request, record.facts
     names = request["source"]["classes"]
-    shown = ("job_id", "name", "format", "stage", "thresholds_version", "policy", "image_prefix")
-    is_for_tasks = request["format"] == Format.LABEL_STUDIO
+    shown = (
+        *("job_id", "name", "format", "stage", "thresholds_version"),
+        *("policy", "image_prefix", "filters"),
+    )
+    is_for_tasks = request["format"] == ExportFormat.LABEL_STUDIO
     return {
         "id": record.id,
-        **{field: request[field] for field in shown},
+        **{field: request.get(field) for field in shown},
         **state_reply(record),
         "counts": facts.get("counts"),
         "losses": facts.get("losses"),
@@ -82,7 +122,7 @@ def export_file(services: Services, record: Record) -> StoredFile:
         raise Problem("not_ready", f"{record.id} is {record.status}; it has no file")
     stored = stored_file(
         _folder(services, record),
-        stored_name(Format(record.request["format"])),
+        stored_name(ExportFormat(record.request["format"])),
         name=record.facts["file"]["name"],
     )
     if stored is None:

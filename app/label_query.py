@@ -6,13 +6,15 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Query
 
-from app.errors import Problem, invalid, shown
+from app.errors import invalid, shown
 from app.text import near_names, plain
 from workers.stages import LABELLED_STAGES, Stage
 
 #: What `disagree` may call the stages: the student learned from the pseudo-labels.
 STAGE_NAMES = {**{str(stage): stage for stage in LABELLED_STAGES}, "teacher": Stage.PSEUDO}
 PATH, UNCERTAINTY, SCORE = "path", "uncertainty", "score:"
+#: Where the fields of an address stand.
+QUERY = "/query"
 MAX_CLASSES = 100
 MAX_LABELS = 10_000
 MAX_SORT_CHARACTERS = 200
@@ -63,8 +65,8 @@ class LabelQuery:
         """`path`, `uncertainty` or `score:NAME`."""
         return self.sort.removeprefix("-")
 
-    def checked(self, stage: Stage, names: Sequence[str]) -> "LabelQuery":
-        """The same with names and stages as the job has them.
+    def checked(self, stage: Stage, names: Sequence[str], *, place: str = QUERY) -> "LabelQuery":
+        """The same with names and stages as the job has them; `place` is where it was given.
 
         Raises:
             Problem: there is no such class, stage or order; the stage has no labels.
@@ -72,27 +74,27 @@ class LabelQuery:
         low, high = self.bounds
         if low > high:
             raise invalid(
-                "/query/min_score", f"must not be over max_score, is {low} and that {high}"
+                f"{place}/min_score", f"must not be over max_score, is {low} and that {high}"
             )
         if stage not in LABELLED_STAGES:
-            self._check_no_labels(stage)
+            self._check_no_labels(stage, place)
         return replace(
             self,
-            classes=tuple(_class("class", name, names) for name in self.classes),
-            disagree=_stages(self.disagree),
+            classes=tuple(_class(f"{place}/class", name, names) for name in self.classes),
+            disagree=_stages(self.disagree, place),
             sort=_order(self.sort, names),
         )
 
-    def _check_no_labels(self, stage: Stage) -> None:
+    def _check_no_labels(self, stage: Stage, place: str) -> None:
         """A stage without labels has scores alone."""
         if self.classes and not self.has_bounds:
             raise invalid(
-                "/query/class",
+                f"{place}/class",
                 f"needs min_score or max_score: stage {stage} has scores and no labels",
             )
         if self.label_count is not None:
             raise invalid(
-                "/query/label_count",
+                f"{place}/label_count",
                 f"must be asked of stage {_listed(LABELLED_STAGES)}; stage {stage} has no labels",
             )
 
@@ -171,24 +173,18 @@ def _query(
 QueryDep = Annotated[LabelQuery, Depends(_query)]
 
 
-def _class(field: str, given: str, names: Sequence[str]) -> str:
+def _class(pointer: str, given: str, names: Sequence[str]) -> str:
     name = plain(given)
     if name not in names:
-        raise _unknown_class(field, name, names)
+        raise invalid(pointer, f"{shown(name)} is no class of this job; {near_names(name, names)}")
     return name
 
 
-def _unknown_class(field: str, name: str, names: Sequence[str]) -> Problem:
-    return invalid(
-        f"/query/{field}", f"{shown(name)} is no class of this job; {near_names(name, names)}"
-    )
-
-
-def _stages(given: Sequence[str]) -> tuple[Stage, ...]:
+def _stages(given: Sequence[str], place: str) -> tuple[Stage, ...]:
     found = tuple(STAGE_NAMES[name.strip()] for name in given if name.strip() in STAGE_NAMES)
     if given and not (len(given) == len(found) == len(set(found)) == 2):
         raise invalid(
-            "/query/disagree",
+            f"{place}/disagree",
             f"must be two different stages of {_listed(STAGE_NAMES)} with a comma between "
             f"(teacher is pseudo), is {shown(','.join(given))}",
         )
@@ -198,7 +194,7 @@ def _stages(given: Sequence[str]) -> tuple[Stage, ...]:
 def _order(given: str, names: Sequence[str]) -> str:
     sign, key = ("-", given[1:]) if given.startswith("-") else ("", given)
     if key.startswith(SCORE):
-        return f"{sign}{SCORE}{_class('sort', key.removeprefix(SCORE), names)}"
+        return f"{sign}{SCORE}{_class(f'{QUERY}/sort', key.removeprefix(SCORE), names)}"
     if given == PATH or key == UNCERTAINTY:
         return given
     raise invalid(

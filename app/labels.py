@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from app.errors import Problem
-from app.label_query import LabelQuery
+from app.label_query import QUERY, LabelQuery
 from app.selection import ORDERS, find_images
 from app.thresholds import thresholds_of
 from workers.digests import digest_of
@@ -48,8 +48,9 @@ def queried_labels(
     data: DataFolder,
     with_views: bool = False,
     thresholds_version: int | None = None,
+    place: str = QUERY,
 ) -> Answer:
-    """One stage of a job as a query wants it; all pages of a query have the same order.
+    """One stage of a job as a query, given at `place`, wants it; its pages have the same order.
 
     Raises:
         Problem: as `stage_labels`; the query asks for what the job does not have.
@@ -62,7 +63,7 @@ def queried_labels(
         with_views=with_views,
         thresholds_version=thresholds_version,
     )
-    query = query.checked(stage, labels.columns.names)
+    query = query.checked(stage, labels.columns.names, place=place)
     others = {
         other: stage_labels(
             record,

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from benchmarks.memory import peak_of_process
 from workers.export_labels import WRITERS
-from workers.exports.formats import Format
+from workers.exports.formats import ExportFormat
 from workers.exports.source import Export
 from workers.files import MANIFEST_BLOCK
 from workers.label_tables import Columns, Labels, Table
@@ -30,7 +30,7 @@ def main() -> None:
     """Write one export and print the seconds it took, its bytes and the peak of memory."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("format", type=Format)
+    parser.add_argument("format", type=ExportFormat)
     options = parser.parse_args()
     order = list(range(CLASSES))
     scores = Table([options.folder / "scores.safetensors"], MANY, "probs")
@@ -65,7 +65,7 @@ def bench_exports(folder: Path, _threads: int) -> tuple[str, str, str]:
     return f"exports of {MANY:,} images x {CLASSES} classes", f"{told}; {seen_memory}", "50 MB"
 
 
-def _measured(folder: Path, count: int) -> dict[Format, dict[str, float]]:
+def _measured(folder: Path, count: int) -> dict[ExportFormat, dict[str, float]]:
     folder.mkdir()
     generator = torch.Generator().manual_seed(0)
     save_file(
@@ -90,7 +90,7 @@ def _measured(folder: Path, count: int) -> dict[Format, dict[str, float]]:
     return {format: _run(folder, format) for format in WRITERS}
 
 
-def _run(folder: Path, format: Format) -> dict[str, float]:
+def _run(folder: Path, format: ExportFormat) -> dict[str, float]:
     """What a process of its own takes."""
     command = [sys.executable, "-m", "benchmarks.exports", str(folder), format]
     answer = subprocess.run(command, check=True, capture_output=True, text=True)

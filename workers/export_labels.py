@@ -9,33 +9,33 @@ from typing import Any
 
 from workers.durable import SEAL
 from workers.exports.folders import write_folders
-from workers.exports.formats import SUMMARY, Format, Losses, file_name, stored_name
+from workers.exports.formats import SUMMARY, ExportFormat, Losses, file_name, stored_name
 from workers.exports.json_files import write_coco, write_label_studio
 from workers.exports.source import Export, OnImages, export_of
 from workers.exports.tables import write_csv, write_jsonl, write_parquet, write_wide_csv
 from workers.files import read_json, write_json
-from workers.jobs import Claim
+from workers.jobs import Claim, Kind
 from workers.units import Finished, OnBatch, Workbench
 
 Write = Callable[[Export, Path, OnImages], Losses]
 
-WRITERS: dict[Format, Write] = {
-    Format.CSV: write_csv,
-    Format.CSV_WIDE: write_wide_csv,
-    Format.PARQUET: write_parquet,
-    Format.JSONL: write_jsonl,
-    Format.COCO: write_coco,
-    Format.LABEL_STUDIO: write_label_studio,
+WRITERS: dict[ExportFormat, Write] = {
+    ExportFormat.CSV: write_csv,
+    ExportFormat.CSV_WIDE: write_wide_csv,
+    ExportFormat.PARQUET: write_parquet,
+    ExportFormat.JSONL: write_jsonl,
+    ExportFormat.COCO: write_coco,
+    ExportFormat.LABEL_STUDIO: write_label_studio,
 }
 
 
 def export_labels(claim: Claim, bench: Workbench, on_batch: OnBatch) -> Finished:
     """Write the file, unless another export of the same labels has left it."""
     request, folder = claim.record.request, bench.folder
-    format = Format(request["format"])
+    format = ExportFormat(request["format"])
 
     def make(staging: Path) -> None:
-        export = export_of(request, folder)
+        export = export_of(request, folder, folder.of(Kind.EXPORT, claim.record.id))
         write = WRITERS.get(format) or partial(
             write_folders, read_image=bench.files(request["dataset_id"]).read
         )
@@ -68,7 +68,7 @@ def _only_forward(on_batch: OnBatch) -> OnImages:
 def _file_of(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The file as it is downloaded."""
     files = {entry["name"]: entry for entry in read_json(folder / SEAL)["files"]}
-    stored = files[stored_name(Format(request["format"]))]
+    stored = files[stored_name(ExportFormat(request["format"]))]
     return {
         "name": file_name(request),
         "bytes": stored["size"],

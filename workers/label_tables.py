@@ -120,10 +120,13 @@ class Labels:
 
     def read(self, start: int, stop: int) -> list[dict[str, Any]]:
         """Rows `start` to `stop` (exclusive, clipped)."""
+        return self.rows(self.images(start, stop, IMAGE_COLUMNS))
+
+    def images(self, start: int, stop: int, columns: Sequence[str]) -> list[dict[str, Any]]:
+        """The images of these rows, with some columns of the manifest."""
         if self.order is None:
-            return self.rows(manifest_rows(self.manifest, start, stop, IMAGE_COLUMNS))
-        wanted = self.order[start:stop]
-        return self.rows(manifest_rows_at(self.manifest, wanted, IMAGE_COLUMNS))
+            return manifest_rows(self.manifest, start, stop, columns)
+        return manifest_rows_at(self.manifest, self.order[start:stop], columns)
 
     def rows(self, images: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The rows of images given as the manifest has them."""

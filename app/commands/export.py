@@ -7,6 +7,14 @@ import typer
 
 from app.command_line import JsonOption
 from app.commands.connection import KeyOption, UrlOption, connected, watching
+from app.commands.labels import (
+    ClassOption,
+    DisagreeOption,
+    LabelCountOption,
+    MaxScoreOption,
+    MinScoreOption,
+    StageOption,
+)
 from app.commands.printing import print_json, say
 
 if TYPE_CHECKING:
@@ -20,9 +28,12 @@ def export(
         str,
         typer.Option(help="csv, csv_wide, parquet, jsonl, coco, label_studio or yolo_cls."),
     ],
-    stage: Annotated[
-        str | None, typer.Option(help="global, debiased, local, pseudo or student [student].")
-    ] = None,
+    stage: StageOption = None,
+    class_: ClassOption = None,
+    min_score: MinScoreOption = None,
+    max_score: MaxScoreOption = None,
+    label_count: LabelCountOption = None,
+    disagree: DisagreeOption = None,
     policy: Annotated[
         str | None,
         typer.Option(
@@ -46,7 +57,16 @@ def export(
 
     from app.run_display import RunDisplay, show_received
 
-    options = {"stage": stage, "policy": policy, "image_prefix": image_prefix}
+    options: dict[str, Any] = {
+        "stage": stage,
+        "class_": class_,
+        "min_score": min_score,
+        "max_score": max_score,
+        "label_count": label_count,
+        "disagree": disagree.split(",") if disagree else None,
+        "policy": policy,
+        "image_prefix": image_prefix,
+    }
     with connected(url, key) as client:
         with RunDisplay(Console(stderr=True)) as display:
             found = client.jobs.get(job).export(format, **options)

@@ -38,24 +38,30 @@ OutOption = Annotated[
     Path | None,
     typer.Option(dir_okay=False, help="A .csv or .ndjson file, there whole or not at all."),
 ]
+StageOption = Annotated[
+    str | None, typer.Option(help="global, debiased, local, pseudo or student [student].")
+]
+ClassOption = Annotated[
+    str | None, typer.Option("--class", help="The class that min and max score are about.")
+]
+MinScoreOption = Annotated[float | None, typer.Option(help="Rows with this score or more.")]
+MaxScoreOption = Annotated[float | None, typer.Option(help="Rows with this score or less.")]
+LabelCountOption = Annotated[int | None, typer.Option(help="Rows with so many labels.")]
+DisagreeOption = Annotated[
+    str | None, typer.Option(help="Rows on which two stages differ: STAGE,STAGE.")
+]
 RowsOption = Annotated[int | None, typer.Option("--limit", min=1, help="Rows at most.")]
 
 
 def labels(
     job: Annotated[str, typer.Argument(metavar="JOB", help="Its id: job_...")],
     *,
-    stage: Annotated[
-        str | None, typer.Option(help="global, debiased, local, pseudo or student [student].")
-    ] = None,
-    class_: Annotated[
-        str | None, typer.Option("--class", help="The class that min and max score are about.")
-    ] = None,
-    min_score: Annotated[float | None, typer.Option(help="Rows with this score or more.")] = None,
-    max_score: Annotated[float | None, typer.Option(help="Rows with this score or less.")] = None,
-    label_count: Annotated[int | None, typer.Option(help="Rows with so many labels.")] = None,
-    disagree: Annotated[
-        str | None, typer.Option(help="Rows on which two stages differ: STAGE,STAGE.")
-    ] = None,
+    stage: StageOption = None,
+    class_: ClassOption = None,
+    min_score: MinScoreOption = None,
+    max_score: MaxScoreOption = None,
+    label_count: LabelCountOption = None,
+    disagree: DisagreeOption = None,
     sort: Annotated[
         str | None,
         typer.Option(help="path, uncertainty or score:NAME; -uncertainty, -score:NAME turn it."),

@@ -1,6 +1,5 @@
 """Exports: the labels of a job as files that other tools read."""
 
-from functools import partial
 from typing import Annotated
 
 from anyio.to_thread import run_sync
@@ -49,11 +48,15 @@ async def create_export(
 ) -> Response:
     """Any stage that is done, also of a job that goes on. `losses` says what the file lacks.
 
+    `filters` are those of the labels of a job: the file has the images that match now.
+
     The same labels in the same format are written once, however often they are exported.
     """
     job = await run_sync(creation.services.record, job_id, "job")
     return await creation.of_json(
-        lambda services: submit_export(services, job, body, submitter=submitter), export_reply
+        lambda services: submit_export(services, job, body, submitter=submitter),
+        export_reply,
+        limiter=creation.services.slow if body.filters else None,
     )
 
 
@@ -126,7 +129,8 @@ def get_export_file(export_id: str, request: Request, services: ServicesDep) -> 
     response_model=Deleted,
     responses=problems("export_not_found", "export_running", "precondition_failed"),
 )
-def remove_export(export_id: str, services: ServicesDep, if_match: IfMatch = None) -> Response:
+async def remove_export(
+    export_id: str, services: ServicesDep, if_match: IfMatch = None
+) -> Response:
     """Its record and, unless another export has the same file, its file. The labels stay."""
-    record = services.record(export_id, "exp")
-    return deleted(services, record, partial(export_reply, record), if_match=if_match)
+    return await deleted(services, export_id, "exp", export_reply, if_match=if_match)

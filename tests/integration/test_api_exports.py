@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from workers.exports.source import SELECTED
 from workers.jobs import Kind, Lane
 from workers.truth.read import read_truth
 from workers.worker import Worker
@@ -228,6 +229,47 @@ def test_the_same_export_again_has_the_same_file_without_work(api, job_id):
     assert folder.stat().st_mtime_ns == made
 
 
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {"class": ["zebra", "=ant"]},
+        {"class": ["zebra"], "min_score": 0.3, "max_score": 0.6},
+        {"label_count": 0},
+        {"disagree": ["teacher", "student"], "label_count": 1},
+    ],
+    ids=str,
+)
+def test_an_export_has_the_images_that_its_filters_let_through(api, job_id, filters):
+    query = {**filters, "disagree": ",".join(filters.get("disagree", [])) or None}
+    wanted = labels_of(api, job_id, **{k: v for k, v in query.items() if v is not None})
+
+    export, content = exported(api, job_id, format="jsonl", filters=filters)
+
+    assert [json.loads(line) for line in content.decode().splitlines()] == wanted
+    assert 0 < len(wanted) < 5
+    assert export["counts"] == {"images": len(wanted)}
+    assert export["filters"] == filters
+    assert export["file"]["name"].endswith("-filtered.jsonl")
+
+
+@pytest.mark.parametrize("format", ["csv", "parquet", "coco", "label_studio"])
+def test_an_export_of_no_image_is_a_file_all_the_same(api, job_id, format):
+    filters = {"class": ["zebra"], "min_score": 0.95}
+
+    export, content = exported(api, job_id, format=format, filters=filters)
+
+    assert export["counts"] == {"images": 0}
+    assert content
+
+
+def test_an_export_whose_list_of_images_was_changed_ends(api, worker, job_id):
+    id = asked(api, job_id, format="csv", filters={"label_count": 1})["id"]
+    (api.folder.of(Kind.EXPORT, id) / SELECTED).write_bytes(b"")
+    worker.run_until_empty()
+
+    assert api.get(f"/v1/exports/{id}").json()["error"]["code"] == "artifact_corrupt"
+
+
 def test_a_stage_of_a_job_that_goes_on_can_be_exported(api):
     job_id = api.new_job()
     early = api.post(f"/v1/jobs/{job_id}/exports", json={"format": "csv", "stage": "global"})
@@ -399,6 +441,11 @@ def test_an_export_that_has_not_ended_is_not_deleted(api, job_id):
         ({"format": "csv", "thresholds_version": 7}, "there are versions 1 to 1"),
         ({"format": "csv", "image_prefix": "x"}, "with format label_studio alone"),
         ({"format": "label_studio", "image_prefix": "a\nb"}, "U+000A"),
+        ({"format": "csv", "filters": {"class": ["zebr"]}}, "/filters/class: 'zebr' is no class"),
+        ({"format": "csv", "filters": {"min_score": 2}}, "/filters/min_score"),
+        ({"format": "csv", "filters": {"min_score": 1, "max_score": 0}}, "/filters/min_score"),
+        ({"format": "csv", "filters": {"disagree": ["student"]}}, "/filters/disagree"),
+        ({"format": "csv", "filters": {"sort": "path"}}, "/filters/sort: is not a field"),
         ({"format": "csv", "rows": 5}, "is not a field of this request"),
     ],
     ids=str,

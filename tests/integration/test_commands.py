@@ -267,6 +267,22 @@ def test_names_cannot_move_the_cursor_of_a_terminal(ccd, scored):
     assert len(table.splitlines()) == 6
 
 
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        (("--class", "zebr"), "class"),
+        (("--min-score", 0.5, "--max-score", 0.4), "min_score"),
+        (("--label-count", -1), "label_count"),
+        (("--disagree", "student,student"), "disagree"),
+    ],
+)
+def test_an_export_is_filtered_as_labels_are(ccd, scored, options, field):
+    told = ccd("export", scored, "--format", "csv", *options)
+
+    assert told.exit_code == 2
+    assert f"/filters/{field}" in told.stderr
+
+
 def test_a_student_is_shown_and_saved(ccd, scored, tmp_path):
     student_id = scored.replace("job_", "stu_")
 

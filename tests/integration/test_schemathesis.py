@@ -9,7 +9,7 @@ import torch
 from app.callers import Scope
 from app.examples import HEALTH
 from tests.contract import run_contract
-from workers.exports.formats import Format, stored_name
+from workers.exports.formats import ExportFormat, stored_name
 from workers.jobs import Lane
 
 #: Things that calls may delete, revoke and cancel, of each kind.
@@ -84,7 +84,9 @@ def exported(ours, job_id):
     name = f"export_labels-{ours.store.get(id).request['digest']}"
     file = {"name": "labels.csv", "bytes": len(TABLE), "sha256": sha256(TABLE).hexdigest()}
     ours.folder.produce(
-        name, lambda staging: (staging / stored_name(Format.CSV)).write_bytes(TABLE), nonce="n0"
+        name,
+        lambda staging: (staging / stored_name(ExportFormat.CSV)).write_bytes(TABLE),
+        nonce="n0",
     )
     losses = {"images": 0, "labels": 0, "notes": []}
     facts = {"file": file, "counts": {"images": 5}, "losses": losses}

@@ -22,7 +22,7 @@ from torchvision.datasets import ImageFolder
 
 from workers.export_labels import WRITERS
 from workers.exports.folders import SPLITS, write_folders
-from workers.exports.formats import SUFFIXES, Format, Policy
+from workers.exports.formats import SUFFIXES, ExportFormat, Policy
 from workers.exports.json_files import label_config
 from workers.exports.source import Export
 from workers.label_tables import Columns, Labels, Table
@@ -87,7 +87,7 @@ def image(folder: Path, number: int) -> dict[str, object]:
 
 def read_folders(folder: Path, labels: Labels, policy: Policy) -> str:
     """Images in folders as torchvision reads them; a row of the table."""
-    export = Export("job_1", Stage.STUDENT, Format.YOLO_CLS, labels, policy)
+    export = Export("job_1", Stage.STUDENT, ExportFormat.YOLO_CLS, labels, policy)
     archive, unpacked = folder / f"{policy}.zip", folder / f"folders-{policy}"
     losses = write_folders(
         export, archive, lambda _: None, lambda n: (folder / "images" / str(n)).read_bytes()

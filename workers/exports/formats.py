@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 
-class Format(StrEnum):
+class ExportFormat(StrEnum):
     """What the file of an export is."""
 
     #: A line for each image and class.
@@ -36,18 +36,18 @@ class Policy(StrEnum):
 
 
 SUFFIXES = {
-    Format.CSV: "csv",
-    Format.CSV_WIDE: "csv",
-    Format.PARQUET: "parquet",
-    Format.JSONL: "jsonl",
-    Format.COCO: "json",
-    Format.LABEL_STUDIO: "json",
-    Format.YOLO_CLS: "zip",
+    ExportFormat.CSV: "csv",
+    ExportFormat.CSV_WIDE: "csv",
+    ExportFormat.PARQUET: "parquet",
+    ExportFormat.JSONL: "jsonl",
+    ExportFormat.COCO: "json",
+    ExportFormat.LABEL_STUDIO: "json",
+    ExportFormat.YOLO_CLS: "zip",
 }
 #: In the folder of an export, beside its file: what the file has and what it lost.
 SUMMARY = "summary.json"
 #: Formats that hold labels, and scores of these alone.
-OF_LABELS = frozenset({Format.COCO, Format.LABEL_STUDIO, Format.YOLO_CLS})
+OF_LABELS = frozenset({ExportFormat.COCO, ExportFormat.LABEL_STUDIO, ExportFormat.YOLO_CLS})
 #: What stands before a path in Label Studio's tasks: its own way to files of the server.
 LOCAL_FILES = "/data/local-files/?d="
 
@@ -67,7 +67,7 @@ class Losses:
         return asdict(self)
 
 
-def stored_name(format: Format) -> str:
+def stored_name(format: ExportFormat) -> str:
     """The file of an export in its folder."""
     return f"labels.{SUFFIXES[format]}"
 
@@ -81,5 +81,6 @@ def file_name(request: Mapping[str, Any]) -> str:
         f"v{version}" if version else None,
         request["format"],
         request["policy"],
+        "filtered" if request.get("selected") else None,
     )
-    return f"{'-'.join(filter(None, parts))}.{SUFFIXES[Format(request['format'])]}"
+    return f"{'-'.join(filter(None, parts))}.{SUFFIXES[ExportFormat(request['format'])]}"

@@ -1,18 +1,22 @@
 """What an export is made of: the labels of one stage of a job, as its request has them."""
 
-from collections.abc import Callable, Iterator, Mapping
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from workers.digests import digest_of
-from workers.exports.formats import LOCAL_FILES, Format, Policy
+from workers.exports.formats import LOCAL_FILES, ExportFormat, Policy
 from workers.files import MANIFEST, DataFolder
 from workers.label_tables import Columns, Labels, Table
-from workers.rows import manifest_count, manifest_rows
 from workers.stages import LABELLED_STAGES, Stage
 
 #: Raised when the same labels give another file.
 EXPORT_VERSION = 2
+#: In the export's own folder, where filters leave out some images: those that are wanted.
+SELECTED = "selected.u32"
 #: What a format may say of an image.
 IMAGE_COLUMNS = (
     *("image_id", "path", "path_raw", "sha256", "width", "height", "format", "content"),
@@ -40,7 +44,7 @@ class Export:
 
     job_id: str
     stage: Stage
-    format: Format
+    format: ExportFormat
     labels: Labels
     policy: Policy | None = None
     #: Before each path in Label Studio's tasks.
@@ -57,11 +61,11 @@ class Export:
         return self.stage in LABELLED_STAGES
 
     def batches(self, on_images: OnImages) -> Iterator[list[Pair]]:
-        """All images in their order, some at a time."""
+        """All images that are wanted in their order, some at a time."""
         size = max(1, min(MAX_ROWS, MAX_CELLS // len(self.names)))
-        for start in range(0, manifest_count(self.labels.manifest), size):
+        for start in range(0, self.labels.count(), size):
             on_images(start)
-            images = manifest_rows(self.labels.manifest, start, start + size, IMAGE_COLUMNS)
+            images = self.labels.images(start, start + size, IMAGE_COLUMNS)
             yield list(zip(images, self.labels.rows(images), strict=True))
 
     def pairs(self, on_images: OnImages) -> Iterator[Pair]:
@@ -86,12 +90,20 @@ def source_of(labels: Labels) -> dict[str, Any]:
 
 def digest_of_export(request: Mapping[str, Any]) -> str:
     """Stands for the bytes of the file that a request asks for."""
-    parts = ("job_id", "stage", "format", "policy", "image_prefix", "thresholds_version", "source")
+    parts = (
+        *("job_id", "stage", "format", "policy", "image_prefix", "thresholds_version"),
+        *("source", "selected"),
+    )
     return digest_of(EXPORT_VERSION, *(request[part] for part in parts))
 
 
-def export_of(request: Mapping[str, Any], data: DataFolder) -> Export:
-    """What a request asks for.
+def selection_of(order: Sequence[int]) -> bytes:
+    """Positions in the manifest, as the export's own folder keeps them."""
+    return array("I", order).tobytes()
+
+
+def export_of(request: Mapping[str, Any], data: DataFolder, own: Path) -> Export:
+    """What a request asks for whose record has the folder `own`.
 
     Raises:
         ExportFailed: the job was deleted meanwhile, or its files are damaged.
@@ -118,12 +130,23 @@ def export_of(request: Mapping[str, Any], data: DataFolder) -> Export:
         ),
         limits=source["limits"],
         thresholds_version=request["thresholds_version"],
+        order=_selected(own / SELECTED, request["selected"]) if request.get("selected") else None,
     )
     return Export(
         job_id=job_id,
         stage=Stage(request["stage"]),
-        format=Format(request["format"]),
+        format=ExportFormat(request["format"]),
         labels=labels,
         policy=Policy(request["policy"]) if request["policy"] else None,
         image_prefix=request["image_prefix"] or LOCAL_FILES,
     )
+
+
+def _selected(file: Path, digest: str) -> "array[int]":
+    content = file.read_bytes() if file.exists() else b""
+    if sha256(content).hexdigest() != digest:
+        message = f"{file.name} is not the list of images that was asked for"
+        raise ExportFailed("artifact_corrupt", message, "Export them again.")
+    order = array("I")
+    order.frombytes(content)
+    return order

@@ -320,6 +320,8 @@ class ExportFields(Recorded):
     format: str
     stage: str | None = None
     policy: str | None = None
+    #: The images that it has; None: all.
+    filters: dict[str, Any] | None = None
     status: str
     terminal: bool
     progress: Progress = Progress()

@@ -8,7 +8,7 @@ import httpx
 from ccd_client._async.datasets import AsyncDatasets
 from ccd_client._async.evaluations import AsyncEvaluations
 from ccd_client._async.exports import AsyncExports
-from ccd_client._async.handles import AsyncPages
+from ccd_client._async.handles import AsyncPages, AsyncWhole
 from ccd_client._async.jobs import AsyncJobs
 from ccd_client._async.keys import AsyncKeys
 from ccd_client._async.students import AsyncPredictions, AsyncStudents
@@ -82,7 +82,7 @@ class AsyncClient:
 
     def workers(self) -> AsyncPages[Worker]:
         """Who does the work, and what each has in hand."""
-        return AsyncPages(self._transport, at("workers"), {}, Worker.read)
+        return AsyncWhole(self._transport, at("workers"), {}, Worker.read)
 
     def audit(self) -> AsyncPages[AuditEntry]:
         """Who did what and when; for keys of the scope `admin`."""

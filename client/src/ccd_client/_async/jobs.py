@@ -7,7 +7,7 @@ from typing import Any, Self
 from ccd_client._async.evaluations import AsyncEvaluation
 from ccd_client._async.exports import AsyncExport
 from ccd_client._async.following import AsyncFollower
-from ccd_client._async.handles import AsyncLabels, AsyncPages, AsyncWork
+from ccd_client._async.handles import AsyncLabels, AsyncPages, AsyncWhole, AsyncWork
 from ccd_client._async.logs import AsyncLogs
 from ccd_client._async.students import AsyncStudent
 from ccd_client._async.transport import AsyncTransport
@@ -131,7 +131,7 @@ class AsyncJob(AsyncWork, JobFields):
 
     def artifacts(self) -> AsyncPages[Artifact]:
         """The files that it made so far."""
-        return AsyncPages(self._transport, f"{self.path}/artifacts", {}, Artifact.read)
+        return AsyncWhole(self._transport, f"{self.path}/artifacts", {}, Artifact.read)
 
     async def download(
         self, name: str, target: str | Path, *, on_progress: OnBytes | None = None
@@ -153,12 +153,32 @@ class AsyncJob(AsyncWork, JobFields):
         content = await self._transport.json(get(at("students", self.student_id)))
         return AsyncStudent.of(content, self._transport)
 
-    async def export(self, format: str, **options: Any) -> AsyncExport:
+    async def export(
+        self,
+        format: str,
+        *,
+        class_: Sequence[str] | str | None = None,
+        min_score: float | None = None,
+        max_score: float | None = None,
+        label_count: int | None = None,
+        disagree: Sequence[str] | None = None,
+        **options: Any,
+    ) -> AsyncExport:
         """Write its labels for other tools: csv, parquet, coco, label_studio, ...
 
-        `options`: `stage`, and whatever else the format asks for, e.g. `policy`.
+        Filters: as those of `labels`. `options`: `stage`, and whatever else the format asks for,
+        e.g. `policy`.
         """
-        body = {"format": format, **options}
+        filters = given(
+            {
+                "class": [class_] if isinstance(class_, str) else class_,
+                "min_score": min_score,
+                "max_score": max_score,
+                "label_count": label_count,
+                "disagree": disagree,
+            }
+        )
+        body = {"format": format, "filters": filters or None, **options}
         content = await self._transport.json(create(f"{self.path}/exports", body))
         return AsyncExport.of(content, self._transport)
 

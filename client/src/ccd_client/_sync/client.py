@@ -8,7 +8,7 @@ import httpx
 from ccd_client._sync.datasets import Datasets
 from ccd_client._sync.evaluations import Evaluations
 from ccd_client._sync.exports import Exports
-from ccd_client._sync.handles import Pages
+from ccd_client._sync.handles import Pages, Whole
 from ccd_client._sync.jobs import Jobs
 from ccd_client._sync.keys import Keys
 from ccd_client._sync.students import Predictions, Students
@@ -82,7 +82,7 @@ class Client:
 
     def workers(self) -> Pages[Worker]:
         """Who does the work, and what each has in hand."""
-        return Pages(self._transport, at("workers"), {}, Worker.read)
+        return Whole(self._transport, at("workers"), {}, Worker.read)
 
     def audit(self) -> Pages[AuditEntry]:
         """Who did what and when; for keys of the scope `admin`."""

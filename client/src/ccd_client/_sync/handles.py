@@ -143,7 +143,8 @@ class Pages(Generic[Row]):
         cursor: str | None = None
         while len(rows) < count:
             page = self._page(min(PAGE, count - len(rows)), cursor)
-            rows += [self._read(row) for row in page.get("data") or ()]
+            wanted = (page.get("data") or [])[: count - len(rows)]
+            rows += [self._read(row) for row in wanted]
             cursor = page.get("next_cursor")
             if cursor is None:
                 break
@@ -157,6 +158,13 @@ class Pages(Generic[Row]):
         return self._transport.json(
             get(self._path, **{**self._params, "limit": limit, "cursor": cursor})
         )
+
+
+class Whole(Pages[Row]):
+    """A list that comes whole."""
+
+    def _page(self, *_: object) -> dict[str, Any]:
+        return self._transport.json(get(self._path))
 
 
 class Labels(Pages[LabelRow]):

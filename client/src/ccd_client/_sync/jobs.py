@@ -7,7 +7,7 @@ from typing import Any, Self
 from ccd_client._sync.evaluations import Evaluation
 from ccd_client._sync.exports import Export
 from ccd_client._sync.following import Follower
-from ccd_client._sync.handles import Labels, Pages, Work
+from ccd_client._sync.handles import Labels, Pages, Whole, Work
 from ccd_client._sync.logs import Logs
 from ccd_client._sync.students import Student
 from ccd_client._sync.transport import Transport
@@ -131,7 +131,7 @@ class Job(Work, JobFields):
 
     def artifacts(self) -> Pages[Artifact]:
         """The files that it made so far."""
-        return Pages(self._transport, f"{self.path}/artifacts", {}, Artifact.read)
+        return Whole(self._transport, f"{self.path}/artifacts", {}, Artifact.read)
 
     def download(
         self, name: str, target: str | Path, *, on_progress: OnBytes | None = None
@@ -151,12 +151,32 @@ class Job(Work, JobFields):
         content = self._transport.json(get(at("students", self.student_id)))
         return Student.of(content, self._transport)
 
-    def export(self, format: str, **options: Any) -> Export:
+    def export(
+        self,
+        format: str,
+        *,
+        class_: Sequence[str] | str | None = None,
+        min_score: float | None = None,
+        max_score: float | None = None,
+        label_count: int | None = None,
+        disagree: Sequence[str] | None = None,
+        **options: Any,
+    ) -> Export:
         """Write its labels for other tools: csv, parquet, coco, label_studio, ...
 
-        `options`: `stage`, and whatever else the format asks for, e.g. `policy`.
+        Filters: as those of `labels`. `options`: `stage`, and whatever else the format asks for,
+        e.g. `policy`.
         """
-        body = {"format": format, **options}
+        filters = given(
+            {
+                "class": [class_] if isinstance(class_, str) else class_,
+                "min_score": min_score,
+                "max_score": max_score,
+                "label_count": label_count,
+                "disagree": disagree,
+            }
+        )
+        body = {"format": format, "filters": filters or None, **options}
         content = self._transport.json(create(f"{self.path}/exports", body))
         return Export.of(content, self._transport)
 

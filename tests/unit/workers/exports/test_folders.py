@@ -13,7 +13,7 @@ from workers.exports.folders import (
     split_of,
     write_folders,
 )
-from workers.exports.formats import Format, Policy
+from workers.exports.formats import ExportFormat, Policy
 from workers.exports.source import Export
 from workers.stages import Stage
 
@@ -40,7 +40,7 @@ EMPTY = {Policy.TOP1: "val/cat/", Policy.DUPLICATE: None, Policy.SKIP: "val/cat/
 
 
 def written(tmp_path, policy):
-    export = Made("job_1", Stage.STUDENT, Format.YOLO_CLS, labels=None, policy=policy)
+    export = Made("job_1", Stage.STUDENT, ExportFormat.YOLO_CLS, labels=None, policy=policy)
     losses = write_folders(export, tmp_path / "x.zip", lambda _: None, lambda n: b"image %d" % n)
     with ZipFile(tmp_path / "x.zip") as archive:
         assert archive.testzip() is None
@@ -88,7 +88,7 @@ def test_gifs_are_told_since_most_readers_pass_over_them(tmp_path):
             for image, row in super().pairs(on_images):
                 yield {**image, "format": "GIF"}, row
 
-    export = Gifs("job_1", Stage.STUDENT, Format.YOLO_CLS, labels=None, policy=Policy.SKIP)
+    export = Gifs("job_1", Stage.STUDENT, ExportFormat.YOLO_CLS, labels=None, policy=Policy.SKIP)
     losses = write_folders(export, tmp_path / "x.zip", lambda _: None, lambda n: b"")
 
     assert "GIF files; here are 1" in losses.notes[0]
@@ -103,7 +103,7 @@ def test_the_same_images_give_the_same_bytes(tmp_path):
 
 
 def test_an_image_that_cannot_be_read_ends_the_export(tmp_path):
-    export = Made("job_1", Stage.STUDENT, Format.YOLO_CLS, labels=None, policy=Policy.TOP1)
+    export = Made("job_1", Stage.STUDENT, ExportFormat.YOLO_CLS, labels=None, policy=Policy.TOP1)
 
     def gone(content):
         raise OSError("gone")
