@@ -9,7 +9,7 @@ import re
 import reprlib
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,12 @@ class Thresholds:
     copied_from: int | None = None
     #: What the evaluation measured, for the model card.
     metrics: Mapping[str, Any] | None = None
+
+    def is_same(self, other: "Thresholds") -> bool:
+        """Whether the other ones are these, found the same way."""
+        return all(
+            getattr(self, one.name) == getattr(other, one.name) for one in fields(Thresholds)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

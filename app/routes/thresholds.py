@@ -1,6 +1,7 @@
 """The thresholds of a student, version by version."""
 
 import time
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
@@ -19,9 +20,11 @@ from workers.jobs import Record, rfc3339
 from workers.thresholds import (
     Thresholds,
     ThresholdsVersion,
+    VersionDamaged,
     VersionTaken,
     add_version,
     latest_version,
+    read_version,
     versions,
 )
 
@@ -100,18 +103,29 @@ def change_thresholds(
     """Labels follow at once, those of predictions too; nothing runs again.
 
     With If-Match a change that somebody else made meanwhile is answered with 412; without it the
-    change goes on top of whatever is in force. Either way the earlier versions stay.
+    change goes on top of whatever is in force. Either way the earlier versions stay. The same
+    change again, with nothing between, makes no version: it needs no `Idempotency-Key`.
     """
     job = student_job(services, student_id)
     wanted = wanted_thresholds(body, job, services)
     while True:
-        current = latest_version(services.data, student_id)  # damaged or not, it can be replaced
+        current = latest_version(services.data, student_id)
         if if_match is not None and not matches(if_match, etag_of(current)):
             raise changed(student_id, current)
+        present = _present(services, student_id, current)
+        if present is not None and present.is_same(wanted):
+            return _reply(job, present)
         try:
             return _reply(job, _add(services, job, student_id, wanted, current))
         except VersionTaken:
             continue
+
+
+def _present(services: Services, student_id: str, version: int) -> ThresholdsVersion | None:
+    """A version; None for a damaged one, which can be replaced."""
+    with suppress(VersionDamaged):
+        return read_version(services.data, student_id, version)
+    return None
 
 
 def _add(

@@ -238,6 +238,17 @@ def test_all_versions_stay_and_are_listed_newest_first(api, student):
     )
 
 
+@pytest.mark.parametrize("body", [{"thresholds": OTHER}, {"version": 1}], ids=str)
+def test_the_same_change_again_makes_no_version(api, student, body):
+    first, again = put(api, student, body), put(api, student, body)
+    other = put(api, student, {"thresholds": {**OTHER, BEE: 0.9}})
+    back = put(api, student, body)
+
+    assert (again.status_code, again.json()) == (200, first.json())
+    assert again.headers["etag"] == first.headers["etag"] == '"v2"'
+    assert [other.json()["version"], back.json()["version"]] == [3, 4]
+
+
 def test_a_client_that_has_the_version_gets_304(api, student):
     etag = api.get(f"{student}/thresholds").headers["etag"]
 
