@@ -11,10 +11,10 @@ from fastapi import Request, Response
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from app.creating import Creation, Show
+from app.dataset_schemas import MaxBadFraction
 from app.deps import Services
 from app.errors import Problem, invalid
 from app.middleware import declared_length
-from app.schemas import MaxBadFraction
 from app.text import Name
 from app.uploads import Upload, is_json, is_multipart, receive_upload, upload_folder
 from workers.jobs import Kind, Record

@@ -13,9 +13,10 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from app.auth import is_open
-from app.errors import KINDS, MEDIA_TYPE, ProblemBody
+from app.errors import MEDIA_TYPE, ProblemBody
 from app.examples import EXAMPLES, TEXTS
 from app.openapi import EXAMPLE, JSON, REF, UNCHANGED, only_problems
+from app.problem_kinds import KINDS
 from app.replies import json_text
 from app.security import READING
 from workers.settings import Settings

@@ -3,8 +3,9 @@
 from itertools import islice
 from typing import Any
 
+from app.dataset_schemas import ServerSource
 from app.deps import Services
-from app.schemas import JobCreate, ServerSource
+from app.job_schemas import JobCreate
 from app.submit import check_dataset, check_source, checked_config
 from workers.estimate import Wanted, estimate, shown
 from workers.sources import source_of

@@ -4,7 +4,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from app.schemas import MAX_PATH_CHARACTERS, Failure, ProgressReply, Reply, Request
+from app.dataset_schemas import MAX_PATH_CHARACTERS
+from app.schemas import Failure, ProgressReply, Reply, Request
 from app.text import Name, refused
 from workers.stages import Stage
 from workers.truth.truth import WITH_SPLITS, TruthFormat

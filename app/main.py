@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from app.audit import Audit, AuditLog
 from app.auth import Authenticate
+from app.dataset_schemas import DatasetCreate
 from app.deps import Services
 from app.description import describe
 from app.errors import add_error_handlers
@@ -42,8 +43,8 @@ from app.routes import (
     thresholds,
     workers,
 )
-from app.schemas import DatasetCreate, PredictionCreate
 from app.security import KnownHosts, SecurityHeaders
+from app.student_schemas import PredictionCreate
 from workers.deletion import sweep
 from workers.files import DataFolder
 from workers.job_log import keep_log

@@ -5,7 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from app.errors import KINDS, MEDIA_TYPE
+from app.errors import MEDIA_TYPE
+from app.problem_kinds import KINDS
 
 REF = "#/components/schemas/{model}"
 EXAMPLE = "#/components/examples/{name}"

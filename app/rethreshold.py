@@ -7,7 +7,7 @@ from app.deps import Services
 from app.errors import FieldError, Problem, invalid, invalid_fields, shown
 from app.evaluations import evaluation_result
 from app.labels import columns_of
-from app.schemas import ThresholdsUpdate
+from app.student_schemas import ThresholdsUpdate
 from app.text import near_names, plain
 from app.thresholds import thresholds_of
 from workers.jobs import Record

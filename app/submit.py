@@ -7,10 +7,12 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
+from app.dataset_schemas import DatasetCreate, ListSource, ServerSource
 from app.deps import Services, not_found
 from app.errors import Problem, invalid, shown
+from app.job_schemas import JobCreate
 from app.middleware import current_request_id
-from app.schemas import DatasetCreate, JobCreate, ListSource, PredictionCreate, ServerSource
+from app.student_schemas import PredictionCreate
 from app.uploads import Upload, UploadedFile
 from models.config import DistillConfig, resolve
 from workers.archives import check_archive

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Header, Response
 from app.bodies import create_from_json_or_files, text_fields
 from app.conditional import IfMatch
 from app.creating import CreationDep
+from app.dataset_schemas import Dataset, DatasetCreate, DatasetPage, ImagePage, SkippedPage
 from app.deleting import Deleted, deleted
 from app.deps import DEFAULT_PAGE, Cursor, Limit, Services, ServicesDep, Submitter
 from app.errors import Problem, invalid
@@ -21,7 +22,6 @@ from app.replies import (
     read_position,
     write_position,
 )
-from app.schemas import Dataset, DatasetCreate, DatasetPage, ImagePage, SkippedPage
 from app.submit import submit_folder, submit_upload
 from app.uploads import Upload
 from app.waiting import Applied, waits_for

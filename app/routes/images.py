@@ -11,9 +11,9 @@ from app.conditional import best_type, wait_seconds
 from app.deps import Services, ServicesDep
 from app.downloads import OCTETS, StoredFile, send_file
 from app.images import image_of, image_reply
+from app.job_schemas import CamPending, JobImage
 from app.openapi import FILE_PROBLEMS, download, problems
 from app.replies import POLL_SECONDS, json_reply, object_reply
-from app.schemas import CamPending, JobImage
 from app.waiting import finished
 from workers.cams import CamFormat
 from workers.jobs import Record, Status

@@ -12,6 +12,7 @@ from app.deleting import Deleted, deleted
 from app.deps import DEFAULT_PAGE, Cursor, Limit, Services, ServicesDep, Submitter
 from app.errors import Problem
 from app.estimates import estimate_reply
+from app.job_schemas import Job, JobCreate, JobEstimate, JobPage
 from app.openapi import created, problems
 from app.replies import (
     job_replies,
@@ -20,7 +21,6 @@ from app.replies import (
     polled_reply,
     retry_after,
 )
-from app.schemas import Job, JobCreate, JobEstimate, JobPage
 from app.submit import submit_job, submit_retry
 from app.waiting import Applied, waits_for
 from workers.jobs import Kind, Record, Status

@@ -8,12 +8,12 @@ from fastapi import APIRouter, Header, Query, Response
 from app.conditional import best_type
 from app.deps import DEFAULT_PAGE, AtVersion, Cursor, RowLimit, ServicesDep
 from app.errors import invalid
+from app.job_schemas import LabelPage
 from app.label_query import QueryDep
 from app.label_replies import CSV, JSON, NDJSON, answer_page, read_place, stream
 from app.labels import queried_labels
 from app.openapi import problems
 from app.replies import json_reply
-from app.schemas import LabelPage
 from workers.stages import Stage
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])

@@ -28,7 +28,7 @@ from app.replies import (
     prediction_reply,
     read_position,
 )
-from app.schemas import Prediction, PredictionCreate
+from app.student_schemas import Prediction, PredictionCreate
 from app.submit import student_job, submit_prediction, submit_upload
 from app.uploads import Upload
 from app.waiting import Applied, waits_for

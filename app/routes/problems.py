@@ -4,8 +4,9 @@ from dataclasses import asdict
 
 from fastapi import APIRouter, Response
 
-from app.errors import KINDS, Problem, shown
+from app.errors import Problem, shown
 from app.openapi import ALWAYS, only_problems
+from app.problem_kinds import KINDS
 from app.replies import json_reply
 from app.schemas import ProblemExplained, ProblemList
 

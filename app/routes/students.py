@@ -10,8 +10,8 @@ from app.errors import Problem
 from app.labels import columns_of
 from app.openapi import FILE_PROBLEMS, download, problems
 from app.replies import json_reply, object_reply
-from app.schemas import Student, StudentPage
 from app.student_files import student_weights
+from app.student_schemas import Student, StudentPage
 from app.submit import student_job
 from app.thresholds import thresholds_of
 from workers.jobs import Kind, Record, Status

@@ -12,8 +12,8 @@ from app.labels import columns_of
 from app.openapi import problems
 from app.replies import json_reply, read_position, write_position
 from app.rethreshold import wanted_thresholds
-from app.schemas import ThresholdsPage, ThresholdsReply, ThresholdsUpdate
 from app.student_files import exports_folder
+from app.student_schemas import ThresholdsPage, ThresholdsReply, ThresholdsUpdate
 from app.submit import student_job
 from app.thresholds import changed, etag_of, thresholds_of, thresholds_reply
 from workers.jobs import Record, rfc3339

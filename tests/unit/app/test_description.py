@@ -12,9 +12,10 @@ import pytest
 
 from app.auth import is_open
 from app.description import as_text
-from app.errors import KINDS, MEDIA_TYPE
+from app.errors import MEDIA_TYPE
 from app.main import create_app
 from app.openapi import ALWAYS, BINARY, COMMON
+from app.problem_kinds import KINDS
 from workers.settings import Settings
 
 DESCRIBED = create_app(Settings()).openapi()

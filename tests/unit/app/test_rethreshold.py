@@ -6,7 +6,7 @@ import pytest
 
 from app.errors import Problem
 from app.rethreshold import wanted_thresholds
-from app.schemas import ThresholdsUpdate
+from app.student_schemas import ThresholdsUpdate
 
 
 def wanted(given, names):
