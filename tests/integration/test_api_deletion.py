@@ -262,7 +262,9 @@ def test_a_mark_that_cannot_be_read_holds_up_no_other(api, job_id):
     damaged[0].write_text("{")
     damaged[1].write_text('{"ids": ["odd"], "outputs": [], "datasets": []}')
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(deletion, "_carry_out", lambda *_: deletion._Rest(0, 0, is_put_off=True))
+        patch.setattr(
+            deletion, "_carry_out", lambda *_, **__: deletion._Rest(0, 0, is_put_off=True)
+        )
         api.delete(f"/v1/jobs/{job_id}").raise_for_status()
     finish_deletions(api.store, api.folder)
 

@@ -40,7 +40,7 @@ def find(lines, event, **values):
 @pytest.mark.parametrize(
     ("method", "path", "route", "status"),
     [
-        ("GET", "/v1/jobs/job_1?token=x", "/v1/jobs/{job_id}", 404),
+        ("GET", "/v1/jobs/job_1?token=x", "/v1/jobs/{job_id}", 422),
         ("GET", "/problems/not_found", "/problems/{code}", 200),
         ("DELETE", "/livez", "/livez", 405),
         ("GET", "/openapi.json", "/openapi.json", 200),
