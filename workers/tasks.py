@@ -83,9 +83,10 @@ def _start_reaper(**_: object) -> None:
 
 
 @worker_shutdown.connect
-def _stop_reaper(**_: object) -> None:
+def _end(**_: object) -> None:
     if _reaper is not None:
         _reaper.stop()
+    drain_flag(os.getpid()).unlink(missing_ok=True)  # its child has seen it: that ended before
 
 
 @worker_shutting_down.connect

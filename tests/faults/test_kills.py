@@ -1,6 +1,8 @@
 """Whatever is killed, and whenever: the job ends with the labels of an undisturbed run."""
 
 import signal
+import tempfile
+from pathlib import Path
 
 import psutil
 import pytest
@@ -121,6 +123,7 @@ def test_a_drained_worker_gives_its_unit_back_and_the_next_one_goes_on(jobs, gol
     worker = jobs.worker()
     worker.send_signal(signal.SIGTERM)
     assert not survivors([worker], seconds=30)
+    assert not [*Path(tempfile.gettempdir()).glob(f"ccd-drain-*-{worker.pid}")]
 
     assert_same_labels(jobs, job_id, golden)
 
