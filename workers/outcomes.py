@@ -281,6 +281,23 @@ def _read_ending(own: Path) -> Ending | None:
     )
 
 
+def failed_at_once(kept: Kept, error: JobError) -> Ending:
+    """The end of a record of which nothing was done, or nothing is known, that fails now."""
+    return Ending(
+        status=Status.FAILED,
+        phases=kept.phases,
+        phase=None,
+        done=0,
+        total=0,
+        percent=0.0,
+        facts={},
+        outputs={},
+        error=error,
+        started_ms=None,
+        finished_ms=time.time_ns() // 1_000_000,
+    )
+
+
 def write_ending(ending: Ending) -> str:
     """The fields and outputs of a record that has ended, as the script `restore` takes them."""
     names = [phase.name for phase in ending.phases]

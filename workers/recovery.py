@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from workers.deletion import deleted_ids
 from workers.durable import SEAL
 from workers.files import DataFolder
-from workers.jobs import Kind, Status
-from workers.outcomes import Kept, Unrecoverable, read_kept
+from workers.jobs import JobError, Kind, Status
+from workers.outcomes import Kept, Unrecoverable, failed_at_once, read_kept
 from workers.store import RecordNotFound, Store
 
 
@@ -35,12 +35,13 @@ def recover(store: Store, folder: DataFolder, *, apply: bool) -> Recovery:
     """Restore every record that Redis lacks, or only tell which if not `apply`.
 
     One that had ended comes back as it ended; one that had not is queued again, in its old place,
-    and finds what it has done on disk. The service may run meanwhile.
+    and finds what it has done on disk. One whose dataset is gone had ended, or it could not have
+    been deleted: it comes back as failed. The service may run meanwhile.
     """
     found = Recovery()
     for own in _record_folders(folder):
         try:
-            kept = read_kept(own)
+            kept = _read(own, folder)
             status = store.restore(kept) if apply else _foretell(kept, store, found)
         except Unrecoverable as error:
             found.lost[own] = str(error)
@@ -51,6 +52,16 @@ def recover(store: Store, folder: DataFolder, *, apply: bool) -> Recovery:
         else:
             _note(found, kept, status, folder)
     return found
+
+
+def _read(own: Path, folder: DataFolder) -> Kept:
+    kept = read_kept(own)
+    dataset = kept.waits_for
+    if kept.ending is not None or dataset is None or folder.of(Kind.DATASET, dataset).exists():
+        return kept
+    message = f"It had ended when {dataset} was deleted; how was lost with Redis."
+    error = JobError("dataset_deleted", None, message, "Send it again with another dataset.")
+    return replace(kept, ending=failed_at_once(kept, error))
 
 
 def _note(found: Recovery, kept: Kept, status: Status | None, folder: DataFolder) -> None:

@@ -221,13 +221,14 @@ def test_a_record_in_redis_is_left_as_it_is(folder, store):
 def test_what_waits_is_restored_with_what_it_waits_for(folder, store):
     keep(folder, Kind.DATASET, "ds_1", phases=[Phase("register", Lane.IO)])
     keep(folder, id="job_1", waits_for="ds_1")
-    keep(folder, id="job_2", waits_for="ds_gone")
+    folder.of(Kind.DATASET, "ds_torn").mkdir()
+    keep(folder, id="job_2", waits_for="ds_torn")
 
     for apply in (False, True):
         found = recover(store, folder, apply=apply)
         assert found.restored == {(Kind.DATASET, Status.QUEUED): 1, (Kind.JOB, Status.QUEUED): 1}
-        assert list(found.lost) == [folder.job("job_2")]
-        assert "needs ds_gone" in found.lost[folder.job("job_2")]
+        assert found.lost.keys() == {folder.of(Kind.DATASET, "ds_torn"), folder.job("job_2")}
+        assert "needs ds_torn" in found.lost[folder.job("job_2")]
 
     assert claim(store) is None
     store.complete(claim(store, Lane.IO), output="", done=20)
@@ -248,6 +249,19 @@ def test_what_waits_for_a_failed_one_fails_with_it(folder, store):
         assert found.restored == {(Kind.DATASET, Status.FAILED): 1, (Kind.JOB, Status.FAILED): 1}
     assert store.get("job_1").error == error
     assert position(store, "job_1") is None
+
+
+def test_what_had_ended_before_its_dataset_was_deleted_comes_back_as_failed(folder, store):
+    keep(folder, id="job_1", waits_for="ds_gone")
+
+    for apply in (False, True):
+        found = recover(store, folder, apply=apply)
+        assert found.restored == {(Kind.JOB, Status.FAILED): 1}
+        assert found.lost == {}
+    ended = store.get("job_1")
+    assert (ended.status, ended.error.code) == (Status.FAILED, "dataset_deleted")
+    assert position(store, "job_1") is None
+    assert claim(store) is None
 
 
 def test_a_cancel_stands_above_the_result_that_the_last_unit_wrote(folder, store):
