@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -151,12 +151,18 @@ def service(store: Store, tmp_path: Path, scenes: Path) -> Service:
 
 
 @pytest.fixture
-def trained(service: Service, calm: Calm) -> Service:
-    """A service that finds all of a job but its exports and its report done."""
+def done(service: Service, calm: Calm) -> Service:
+    """A service that finds all of a job done."""
     shutil.copytree(calm.folder.phases, service.folder.phases, dirs_exist_ok=True)
-    for phase in ("export", "report"):
-        shutil.rmtree(service.folder.phase(calm.outputs[phase, 0]))
     return service
+
+
+@pytest.fixture
+def trained(done: Service, calm: Calm) -> Service:
+    """A service that finds all of a job but its exports and its report done."""
+    for phase in ("export", "report"):
+        shutil.rmtree(done.folder.phase(calm.outputs[phase, 0]))
+    return done
 
 
 def test_a_job_runs_to_its_student(calm: Calm) -> None:
@@ -439,12 +445,11 @@ def test_boxes_of_local_views_lie_in_their_images(calm: Calm) -> None:
 
 
 def test_new_class_names_cost_no_image_encoder_pass_for_the_global_views(
-    service: Service, monkeypatch: pytest.MonkeyPatch
+    done: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service.finish(service.submit())
-    job_id = service.submit(CLASSES[4:7])
+    job_id = done.submit(CLASSES[4:7])
     encoded: list[str] = []
-    worker = service.worker()
+    worker = done.worker()
     monkeypatch.setattr(
         Teacher,
         "encode_images",
@@ -453,7 +458,7 @@ def test_new_class_names_cost_no_image_encoder_pass_for_the_global_views(
 
     worker.run_until_empty()
 
-    assert service.finish(job_id).status is Status.SUCCEEDED
+    assert done.finish(job_id).status is Status.SUCCEEDED
     assert set(encoded) == {"localize"}
 
 
@@ -475,44 +480,34 @@ def _noting(encoded: list[str], worker: Worker, encode: Callable[..., Any]) -> C
     return noting
 
 
-def test_the_same_job_again_reuses_every_phase(service: Service) -> None:
-    first = service.submit()
-    service.finish(first)
-    second = service.submit()
-    service.finish(second)
+def test_the_same_job_again_reuses_every_phase(done: Service, calm: Calm) -> None:
+    job_id = done.submit()
+    done.finish(job_id)
 
-    assert shared(service, first) == shared(service, second)
+    assert shared(done.store.outputs(job_id)) == shared(calm.outputs)
 
 
-def shared(service: Service, job_id: str) -> dict[tuple[str, int], str]:
+def shared(outputs: Mapping[tuple[str, int], str]) -> dict[tuple[str, int], str]:
     """Outputs that another job may use too: all but the report, which is about one job."""
-    outputs = service.store.outputs(job_id)
     return {key: name for key, name in outputs.items() if key != ("report", 0)}
 
 
-def test_another_alpha_reuses_the_warm_up_and_the_local_views(service: Service) -> None:
-    first = service.submit()
-    service.finish(first)
-    second = service.submit(alpha=0.9)
-    service.finish(second)
-    before, after = service.store.outputs(first), service.store.outputs(second)
+def test_another_alpha_reuses_the_warm_up_and_the_local_views(done: Service, calm: Calm) -> None:
+    job_id = done.submit(alpha=0.9)
+    done.finish(job_id)
+    before, after = calm.outputs, done.store.outputs(job_id)
 
     changed = {phase for (phase, unit), name in after.items() if before[phase, unit] != name}
 
     assert changed == {"update", "train", "score", "export", "report"}
 
 
-def test_the_order_of_the_classes_gives_the_same_files(service: Service) -> None:
-    first = service.submit(CLASSES[:4])
-    service.finish(first)
-    second = service.submit(CLASSES[:4][::-1])
-    service.finish(second)
+def test_the_order_of_the_classes_gives_the_same_files(done: Service, calm: Calm) -> None:
+    job_id = done.submit(CLASSES[:4][::-1])
+    job = done.finish(job_id)
 
-    assert shared(service, first) == shared(service, second)
-    assert (
-        service.store.get(second).facts["class_order"]
-        != service.store.get(first).facts["class_order"]
-    )
+    assert shared(done.store.outputs(job_id)) == shared(calm.outputs)
+    assert job.facts["class_order"] != calm.job.facts["class_order"]
 
 
 def test_a_job_that_was_stopped_in_every_phase_ends_with_the_same_bytes(
