@@ -695,11 +695,11 @@ def test_an_image_changed_after_registration_ends_the_job_by_name(
     assert changed.name in job.error.message
 
 
-def test_an_unexpected_error_is_an_internal_error_and_the_next_job_runs(service: Service) -> None:
+def test_an_unexpected_error_is_an_internal_error_and_the_next_job_runs(done: Service) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(phases.METHOD, "embed", lambda _unit: 1 // 0)
-        failed = service.finish(service.submit())
-    succeeded = service.finish(service.submit())
+        failed = done.finish(done.submit())
+    succeeded = done.finish(done.submit())
 
     assert failed.error is not None
     assert failed.error.code == "internal_error"
