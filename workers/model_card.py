@@ -131,7 +131,8 @@ def _quality(card: Mapping[str, Any]) -> str:
 
 
 def _warnings(warnings: Sequence[Mapping[str, Any]]) -> str:
-    return _bullets([str(w.get("message", w["code"])) for w in warnings]) or "None."
+    found = _bullets([str(w.get("message", w["code"])) for w in warnings]) or "None."
+    return f"{found}\n\nThe job's report is made after this card and may warn of more."
 
 
 def _origin(card: Mapping[str, Any]) -> str:

@@ -1,9 +1,10 @@
-"""Fills an emptied Redis from the data folder; deletes nothing and overwrites nothing."""
+"""Fills an emptied Redis from the data folder; deletes nothing."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from workers.durable import SEAL
 from workers.files import DataFolder
 from workers.jobs import JobError, Kind, Status
 from workers.outcomes import Kept, Unrecoverable, failed_at_once, read_kept
-from workers.store import RecordNotFound, Store
+from workers.store import IllegalMove, RecordNotFound, Store
 
 
 @dataclass
@@ -39,6 +40,7 @@ def recover(store: Store, folder: DataFolder, *, apply: bool) -> Recovery:
     been deleted: it comes back as failed. The service may run meanwhile.
     """
     found = Recovery()
+    cancelled: list[str] = []
     for own in _record_folders(folder):
         try:
             kept = _read(own, folder)
@@ -51,7 +53,21 @@ def recover(store: Store, folder: DataFolder, *, apply: bool) -> Recovery:
             found.lost[own] = f"it has not ended and needs {error.id}, which is not there"
         else:
             _note(found, kept, status, folder)
+            if status is None and kept.ending and kept.ending.status is Status.CANCELLED:
+                cancelled.append(kept.id)
+    if apply:
+        _cancel_again(store, cancelled)
     return found
+
+
+def _cancel_again(store: Store, ids: Sequence[str]) -> None:
+    """Whatever of these Redis believes to be alive: it forgot the cancel, the disk did not.
+
+    The newest first: what waits for another would fail with its end.
+    """
+    for id in reversed(ids):
+        with suppress(IllegalMove, RecordNotFound):
+            store.cancel(id)
 
 
 def _read(own: Path, folder: DataFolder) -> Kept:

@@ -15,7 +15,8 @@ def check_roots(text: str, data: Path) -> Iterator[Finding]:
     """Each folder of CCD_ALLOWED_ROOTS, as written there."""
     given = [Path(part) for part in text.split(os.pathsep) if part]
     if not given:
-        yield ok("roots", "none: images come by upload alone; ccd serve --allow FOLDER adds one")
+        told = "CCD_ALLOWED_ROOTS names none: images come by upload alone"
+        yield ok("roots", f"{told}, but for folders that `ccd serve --allow FOLDER` adds")
     real = [Path(os.path.realpath(path.expanduser())) for path in given]
     for path, root in zip(given, real, strict=True):
         yield from _root(path, root, real, Path(os.path.realpath(data)))

@@ -1,5 +1,6 @@
 """What is sent again, after which pause, and what is not."""
 
+import httpx
 import pytest
 
 from ccd_client import Client, Patience, ServiceUnreachable, TooManyRequests, Unavailable
@@ -110,6 +111,25 @@ def test_an_address_where_nothing_listens_is_told_with_the_next_step():
 
     assert caught.value.is_refused
     assert len(told) == 1
+
+
+def test_a_service_that_has_answered_is_waited_for_while_it_starts_again():
+    answers = iter([200, None, None, None, 200])
+
+    def answer(request):
+        status = next(answers)
+        if status is None:
+            raise httpx.ConnectError("nothing listens", request=request)
+        return httpx.Response(status, json={"data": [], "next_cursor": None})
+
+    patience = Patience(refused_seconds=0, first_pause_seconds=0.001)
+    with Client(
+        "http://127.0.0.1:1", patience=patience, http=httpx.MockTransport(answer)
+    ) as client:
+        assert list(client.jobs.list()) == []
+        assert list(client.jobs.list()) == []
+
+    assert next(answers, "none left") == "none left"
 
 
 def test_pauses_double_up_to_the_longest_and_patience_ends():

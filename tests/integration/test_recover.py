@@ -264,6 +264,19 @@ def test_what_had_ended_before_its_dataset_was_deleted_comes_back_as_failed(fold
     assert claim(store) is None
 
 
+def test_a_cancel_that_redis_forgot_is_repeated_for_what_waits_first(folder, store):
+    keep(folder, Kind.DATASET, "ds_1", phases=[Phase("register", Lane.IO)])
+    keep(folder, id="job_2", waits_for="ds_1")
+    recover(store, folder, apply=True)
+    for id in ("ds_1", "job_2"):
+        write_end(folder, store.get(id), {}, status=Status.CANCELLED)
+
+    recover(store, folder, apply=False)
+    assert store.get("job_2").status is Status.QUEUED
+    recover(store, folder, apply=True)
+    assert [store.get(id).status for id in ("ds_1", "job_2")] == [Status.CANCELLED] * 2
+
+
 def test_a_cancel_stands_above_the_result_that_the_last_unit_wrote(folder, store):
     keep(folder)
     recover(store, folder, apply=True)

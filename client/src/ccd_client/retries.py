@@ -21,7 +21,7 @@ class Patience:
 
     #: For one call, from its first failure on; 0 asks once.
     seconds: float = 60.0
-    #: The same where nothing listens: it is more likely to be the wrong address.
+    #: The same where nothing listens and nobody has answered yet: it may be the wrong address.
     refused_seconds: float = 5.0
     #: Pauses double from the first to the longest, each shortened by chance.
     first_pause_seconds: float = 0.25

@@ -77,7 +77,8 @@ class AsyncFollower:
                 raise UnexpectedAnswer(f"{self._path}/events is no stream")
             async with closing(raw(response)) as chunks:
                 async for chunk in chunks:
-                    self._tries.reset()  # also by a comment: a job may be quiet for long
+                    # Also by a comment the service lives: a job may be quiet for long.
+                    self._tries = Tries(self._transport.patience)
                     for event in self._reader.feed(chunk):
                         yield event
                     self._check_time()

@@ -77,7 +77,8 @@ class Follower:
                 raise UnexpectedAnswer(f"{self._path}/events is no stream")
             with closing(raw(response)) as chunks:
                 for chunk in chunks:
-                    self._tries.reset()  # also by a comment: a job may be quiet for long
+                    # Also by a comment the service lives: a job may be quiet for long.
+                    self._tries = Tries(self._transport.patience)
                     for event in self._reader.feed(chunk):
                         yield event
                     self._check_time()

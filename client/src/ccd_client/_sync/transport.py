@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,16 @@ class Transport:
     def __init__(
         self, url: str, key: str | None, *, patience: Patience, http: HttpTransport | None
     ) -> None:
-        self.url, self.patience = url, patience
+        self.url, self._patience = url, patience
         headers = {"User-Agent": f"ccd-client/{VERSION}", "Accept": "application/json"}
         self._key = {} if key is None else {"Authorization": f"Bearer {checked_key(key)}"}
         check_url(url)
         self._http = HttpClient(base_url=url, headers=headers, transport=http)
+
+    @property
+    def patience(self) -> Patience:
+        """Of a call that begins now: an address that has answered once is no wrong one."""
+        return self._patience
 
     def close(self) -> None:
         """Let the connections go."""
@@ -87,6 +93,8 @@ class Transport:
                 content=body,
                 timeout=call.timeout,
             ) as response:
+                # Where nothing listens from now on, the service is being started again.
+                self._patience = replace(self._patience, refused_seconds=self._patience.seconds)
                 if response.is_error:
                     response.read()
                     raise problem_of(response)
