@@ -38,6 +38,6 @@ def _fields_of(route: APIRoute) -> list[str]:
 
 def _refusal(name: str, known: Sequence[str]) -> FieldError:
     cut = name[:MAX_COMPARED]
-    allowed = near_names(cut, known, called="some of its fields") if known else "it takes none"
+    allowed = near_names(cut, known, called="fields") if known else "it takes none"
     reason = f"{shown(cut)} is no query field of this call; {allowed}"
     return FieldError(pointer=pointer_of(["query", cut]), reason=reason)

@@ -58,12 +58,13 @@ def same_key(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def near_names(wanted: str, names: Sequence[str], *, called: str = "its classes") -> str:
+def near_names(wanted: str, names: Sequence[str], *, called: str = "classes") -> str:
     """For a message about a name that is none of `names`: those like it, else some of them."""
     keys = [same_key(name) for name in names]
     near = difflib.get_close_matches(same_key(wanted), keys, n=MAX_NEAR)
     listed = [names[keys.index(key)] for key in near] or names[:MAX_NEAR]
-    return f"{'the nearest' if near else called} are {', '.join(map(shown, listed))}"
+    of_all = f"its {called}" if len(names) <= MAX_NEAR else f"some of its {called}"
+    return f"{'the nearest' if near else of_all} are {', '.join(map(shown, listed))}"
 
 
 def _checked_name(name: str) -> str:
