@@ -1,5 +1,6 @@
 -- ARGV: unit nonce output done reused plan told [fact value]... JSON of the rings wanted; false:
--- stale; 'going': the output is being removed, the unit has to be done again. `told` is JSON {type, level, event, JSON of the data, ...}: what came to light.
+-- stale; 'going': the output is being removed, the unit has to be done again. `told` is JSON {type,
+-- level, event, JSON of the data, ...}: what came to light.
 local unit, nonce, output, done, reused, plan, told = unpack(ARGV, 2, 8)
 local id = owner(unit, nonce)
 if not id then return false end
