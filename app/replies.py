@@ -69,7 +69,7 @@ def job_reply(record: Record, place: Place | None) -> dict[str, Any]:
         **state_reply(record),
         "submitter": record.submitter,
         "priority": Priority(record.priority).name.lower(),
-        "queue": asdict(place or NO_PLACE) if record.status is Status.QUEUED else None,
+        "queue": vars(place or NO_PLACE) if record.status is Status.QUEUED else None,
         "counts": facts.get("counts", {}),
         "warnings": [*facts.get("warnings", []), *halving_warnings(facts)],
         "student_id": facts.get("student_id"),

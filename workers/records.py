@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from workers.jobs import (
@@ -55,6 +56,7 @@ def write_phases(phases: Sequence[Phase]) -> str:
     return json.dumps([vars(phase) for phase in phases])
 
 
+@lru_cache(maxsize=256)  # the plans of a preset are alike
 def read_phases(text: str) -> tuple[Phase, ...]:
     rows: list[dict[str, Any]] = json.loads(text)
     return tuple(Phase(**{**row, "lane": Lane(row["lane"])}) for row in rows)

@@ -45,10 +45,9 @@ class Turn:
     def records_before(self, time: float, *, wins_tie: bool) -> int:
         """How many of its records are started before a virtual time."""
         rank = ((time - self.tag) * self.weight - self.started) / self.size
-        nearest = round(rank)
-        is_tie = math.isclose(rank, nearest, rel_tol=1e-9, abs_tol=1e-6)
-        before = nearest + wins_tie if is_tie else math.ceil(rank)
-        return min(self.pending, max(0, before))
+        error = 1e-6 + 1e-9 * abs(rank)  # so close to a record of this one it is a tie
+        before = math.floor(rank + error) + 1 if wins_tie else math.ceil(rank - error)
+        return min(self.pending, before) if before > 0 else 0
 
     @property
     def ends_at(self) -> float:
@@ -72,12 +71,11 @@ class Queue:
             return None
         submitter, rank = self.ranks[id]
         time = self.turns[submitter].starts_at(rank)
-        others = (turn for turn in self.turns.values() if turn.submitter != submitter)
-        return (
-            1
-            + rank
-            + sum(turn.records_before(time, wins_tie=turn.submitter < submitter) for turn in others)
-        )
+        before = rank
+        for other, turn in self.turns.items():
+            if other != submitter:
+                before += turn.records_before(time, wins_tie=other < submitter)
+        return 1 + before
 
     def positions(self) -> dict[str, int | None]:
         """Of all records at once, in the way that is less work.
