@@ -78,6 +78,10 @@ class QueuePlace(Reply):
         "workers are idle as its position says. Null while no worker has measured its speed, or "
         "it waits for its dataset."
     )
+    waiting_for: str | None = Field(
+        description="What it lacks besides its turn: a worker, where none is there that takes it, "
+        "or its dataset, and how to start one. Null where that is all."
+    )
 
 
 class JobWarning(BaseModel):

@@ -26,6 +26,8 @@ class Place:
     position: int | None
     #: RFC 3339 in UTC, to the minute; None where nobody can know.
     estimated_start_at: str | None
+    #: What it lacks besides its turn; None where that is all.
+    waiting_for: str | None = None
 
 
 #: Of a record that is not in line.
@@ -33,18 +35,28 @@ NO_PLACE = Place(None, None)
 
 
 def find_places(records: Sequence[Record], store: Store) -> dict[str, Place]:
-    """The places of those that are in line: one look at each lane, whatever their number."""
+    """The places of those that are queued: one look at each lane, whatever their number."""
     queued = [record for record in records if record.status is Status.QUEUED]
     places: dict[str, Place] = {}
     for lane in {record.phases[0].lane for record in queued}:
         ids = [record.id for record in queued if record.phases[0].lane is lane]
         queue = store.queue(lane, ids)
-        crew = _recent_crew(lane, store) if queue.ranks else []
+        crew = _recent_crew(lane, store)
         idle, rate = sum(each.unit is None for each in crew), images_per_second(crew)
         for id, position in queue.positions().items():
             seconds = _seconds_to(position, queue.images_before(id), idle=idle, rate=rate)
-            places[id] = Place(position, _to_the_minute(queue.now_ms, seconds))
+            at = _to_the_minute(queue.now_ms, seconds)
+            places[id] = Place(position, at, _missing(lane, crew))
+        if unregistered := set(ids) - queue.ranks.keys():
+            lack = _missing(Lane.IO, _recent_crew(Lane.IO, store))
+            places |= dict.fromkeys(unregistered, Place(None, None, lack))
     return places
+
+
+def _missing(lane: Lane, crew: Sequence[Standing]) -> str | None:
+    if crew:
+        return None
+    return f"a worker: none takes lane {lane}; start one with `ccd worker --lane {lane}`"
 
 
 def _recent_crew(lane: Lane, store: Store) -> list[Standing]:

@@ -296,6 +296,7 @@ def _fields(job: "Job") -> dict[str, Any]:
         "preset": job.preset,
         "progress": "" if job.terminal else describe_progress(job.progress),
         "position": job.queue and job.queue.position,
+        "waits for": job.queue and job.queue.waiting_for,
         "student": job.student_id,
         "retry of": job.retry_of,
         "metrics": {name: value for name, value in job.metrics.items() if name != "curve"},

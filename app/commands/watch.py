@@ -11,6 +11,8 @@ from ccd_client.models import Event, Progress, Warned
 MAX_POINTS = 24
 #: How often a job that waits for its turn is asked for, in seconds.
 POLL_SECONDS = 0.5
+#: Workers of a service that was just started take so long to come up: theirs is no lack yet.
+WORKERS_START_SECONDS = 15.0
 
 
 class Watch:
@@ -71,8 +73,11 @@ class Watch:
 
 def follow(job: Job, client: Client, display: RunDisplay) -> None:
     """Show a job until it has ended."""
+    since = time.monotonic()
     while job.status == "queued":
-        _show_queued(job, client, display)
+        lack = job.queue and job.queue.waiting_for
+        is_told = time.monotonic() - since >= WORKERS_START_SECONDS
+        _show_queued(job, client, display, f"waits for {lack}" if lack and is_told else "")
         time.sleep(POLL_SECONDS)
         job.refresh()
     job.wait(on_event=Watch(display).see)
@@ -92,10 +97,11 @@ def cancel(job: Job) -> None:
         job.refresh()
 
 
-def _show_queued(job: Job, client: Client, display: RunDisplay) -> None:
+def _show_queued(job: Job, client: Client, display: RunDisplay, lack: str) -> None:
     position = job.queue and job.queue.position
     if position is not None:
-        display.show("queued", 0, f"position {position}")
+        phase, percent, known = "queued", 0.0, f"position {position}"
     else:  # it waits for its dataset
         progress = client.datasets.get(job.dataset_id).progress
-        display.show("register", progress.percent, describe_progress(progress))
+        phase, percent, known = "register", progress.percent, describe_progress(progress)
+    display.show(phase, percent, "  ".join(filter(None, [known, lack])))

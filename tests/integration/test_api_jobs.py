@@ -3,6 +3,7 @@
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import ANY
 
 import httpx
 import pytest
@@ -23,7 +24,7 @@ PROGRESS_FIELDS = {
 
 
 def place(position, start=None):
-    return {"position": position, "estimated_start_at": start}
+    return {"position": position, "estimated_start_at": start, "waiting_for": ANY}
 
 
 NEXT = place(1)

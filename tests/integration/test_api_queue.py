@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -17,6 +18,7 @@ from workers.stages import passes_of
 @pytest.fixture(autouse=True)
 def _look_at_the_workers_each_time(monkeypatch):
     monkeypatch.setattr(forecast, "CREW_SECONDS", 0)
+    monkeypatch.setattr(forecast, "_crews", WeakKeyDictionary())
 
 
 @pytest.fixture
@@ -117,9 +119,21 @@ def test_priorities_order_the_jobs_of_one_submitter(api, registered):
 
 
 def test_without_a_measured_speed_nobody_knows_the_start(api, registered):
+    Registry(api.store).announce(STANDING)
     job = post_job(api, registered()).json()
 
-    assert job["queue"] == {"position": 1, "estimated_start_at": None}
+    assert job["queue"] == {"position": 1, "estimated_start_at": None, "waiting_for": None}
+
+
+def test_a_job_that_no_worker_takes_says_so(api, registered):
+    job = post_job(api, registered()).json()
+    assert "`ccd worker --lane method`" in job["queue"]["waiting_for"]
+
+    for worker in (replace(STANDING, lane=Lane.IO), replace(STANDING, draining=True)):
+        Registry(api.store).announce(worker)
+        assert "lane method" in queue_of(api, job)["waiting_for"]
+    Registry(api.store).announce(STANDING)
+    assert queue_of(api, job)["waiting_for"] is None
 
 
 @pytest.fixture
@@ -162,7 +176,10 @@ def test_a_job_that_waits_for_its_dataset_is_in_no_line(api):
     body = {"source": source, "classes": ["a", "b"], "preset": "tiny"}
     job = api.post("/v1/jobs", json=body).json()
 
+    assert job["queue"].pop("waiting_for").endswith("`ccd worker --lane io`")
     assert job["queue"] == {"position": None, "estimated_start_at": None}
+    Registry(api.store).announce(OTHER)
+    assert queue_of(api, job)["waiting_for"] is None
 
 
 def test_a_list_asks_for_all_places_at_once(api, registered, monkeypatch):

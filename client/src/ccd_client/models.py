@@ -99,6 +99,8 @@ class QueuePlace(Reply):
 
     position: int | None = None
     estimated_start_at: datetime | None = None
+    #: What it lacks besides its turn: a worker, where none is there.
+    waiting_for: str | None = None
 
 
 class Recorded(Reply):

@@ -1,13 +1,15 @@
 """What is shown of a job, out of its events."""
 
 import io
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
-from app.commands.watch import Watch
+from app.commands import watch as watching
+from app.commands.watch import Watch, follow
 from app.run_display import RunDisplay, short_bytes, sparkline
-from ccd_client.models import Event
+from ccd_client.models import Event, QueuePlace
 
 
 def shown(*events):
@@ -65,6 +67,20 @@ def test_a_job_that_is_being_cancelled_says_so():
         "train          0.0 %",
         "cancelling     0.0 %",
     ]
+
+
+@pytest.mark.parametrize(("grace", "hint"), [(0, "  waits for a worker: start one"), (60, "")])
+def test_a_job_that_no_worker_takes_says_so_once_one_would_have_come_up(monkeypatch, grace, hint):
+    monkeypatch.setattr(watching, "WORKERS_START_SECONDS", grace)
+    monkeypatch.setattr(watching, "POLL_SECONDS", 0)
+    place = QueuePlace(position=1, waiting_for="a worker: start one")
+    job = SimpleNamespace(status="queued", queue=place, wait=lambda **_: None)
+    job.refresh = lambda: setattr(job, "status", "running")
+    console = Console(file=io.StringIO(), width=100)
+
+    follow(job, None, RunDisplay(console))
+
+    assert console.file.getvalue() == f"queued         0.0 %  position 1{hint}\n"
 
 
 @pytest.mark.parametrize(
