@@ -108,7 +108,8 @@ def train(model: CLIP, scenes: list[StoredScene], recipe: Recipe) -> None:
         for module in frozen:
             module.eval()
         rng = np.random.default_rng((recipe.seed, step, 1))
-        tokens = tokenizer([captions.caption(name, rng) for name in captions.NAMES])
+        captioned = [captions.caption(name, rng) for name in captions.NAMES]
+        tokens = torch.tensor(tokenizer(captioned))
         loss = functional.cross_entropy(_logits(model, pixels, tokens), subjects)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -10,7 +10,8 @@ from huggingface_hub import try_to_load_from_cache
 
 from models.config import DistillConfig
 from models.hub import reachable
-from models.open_clip_models import BUNDLED, OFFLINE, local_weights, published_files
+from models.open_clip_models import OFFLINE, local_weights, published_files
+from models.tokens import BUNDLED
 from models.trunks import LITE0, RESNETS, resnet_file
 
 #: The packages that carry the weights of the teacher `offline:lite0-minilm`, by import name.

@@ -26,11 +26,10 @@ from torch import nn
 from models import offline
 from models.errors import TeacherError, UnknownTeacher, WeightsMissing
 from models.hub import cache_only_if_unreachable, reachable
-from models.tokens import WordTokenizer
+from models.tokens import BUNDLED, word_tokenizer
 
 T = TypeVar("T")
 
-BUNDLED = {"bundled:tiny": Path(__file__).parent / "weights" / "tiny"}
 OFFLINE = f"offline:{offline.NAME}"
 
 #: Tag of a model with random weights, always the same ones: for checks of shapes and speed.
@@ -96,12 +95,7 @@ def _read_folder(folder: Path, view_size: int | None) -> OpenClipModel:
     source = f"local-dir:{folder}"
     config = open_clip.get_model_config(source)
     model = _create(source, config, view_size)
-    vocabulary = folder / "vocabulary.json"
-    tokenizer = (
-        WordTokenizer.load(vocabulary, config["text_cfg"]["context_length"])
-        if vocabulary.is_file()
-        else open_clip.get_tokenizer(source)
-    )
+    tokenizer = word_tokenizer(folder) or open_clip.get_tokenizer(source)
     return _finish(model, tokenizer, config["embed_dim"], view_size)
 
 

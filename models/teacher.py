@@ -23,7 +23,7 @@ from models.errors import (
 )
 from models.open_clip_models import OpenClipModel, open_model
 from models.prompts import ClassPrompt, class_texts
-from models.tokens import WordTokenizer, count_tokens
+from models.tokens import check_texts
 
 __all__ = [
     "Names",
@@ -149,13 +149,7 @@ class Teacher:
             UnknownWords: a word is not in a closed vocabulary.
             PromptTooLong: a prompt has too many tokens.
         """
-        limit = self._tokenizer.context_length
-        for index, class_ in enumerate(classes):
-            for text in class_texts(class_, templates):
-                self._check_words(index, text)
-                tokens = count_tokens(self._tokenizer, text)
-                if tokens > limit:
-                    raise PromptTooLong(index, tokens, limit)
+        check_texts(self._tokenizer, classes, templates)
 
     def knows(self, class_: ClassPrompt, templates: Sequence[str]) -> bool:
         """Whether the teacher can be asked about a class."""
@@ -169,22 +163,14 @@ class Teacher:
         """(N, T) softmax over T names, from (N, D) and (T, D) L2-normalised features."""
         return (self.logit_scale * image_features @ text_features.T).softmax(dim=1)
 
-    def _check_words(self, index: int, text: str) -> None:
-        if not isinstance(self._tokenizer, WordTokenizer):
-            return
-        unknown = self._tokenizer.unknown(text)
-        if unknown:
-            nearest = [word for u in unknown for word in self._tokenizer.nearest(u)]
-            raise UnknownWords(index, unknown, nearest)
-
     @torch.inference_mode()
     def _encode_texts(self, texts: list[str]) -> Tensor:
         """(n, D) float32 L2-normalised features of single prompts, on the CPU."""
         features = []
         for start in range(0, len(texts), TEXT_BATCH):
-            tokens = self._tokenizer(texts[start : start + TEXT_BATCH]).to(self._device)
+            tokens = torch.as_tensor(self._tokenizer(texts[start : start + TEXT_BATCH]))
             with self._autocast():
-                encoded = self._model.encode_text(tokens)  # type: ignore[operator]
+                encoded = self._model.encode_text(tokens.to(self._device))  # type: ignore[operator]
             features.append(F.normalize(encoded.float(), dim=-1).cpu())
         return torch.cat(features)
 

@@ -1,17 +1,23 @@
-"""Text to tokens: the word tokenizer of the bundled teacher, and token counts of any other."""
+"""Text to tokens: the word tokenizer of the bundled teacher, and what any other may be asked.
+
+No torch: whoever takes an order for the bundled teacher can tell whether it knows the words.
+"""
 
 from __future__ import annotations
 
 import difflib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
+from models.config import DistillConfig
+from models.errors import PromptTooLong, TeacherError, UnknownWords
+from models.prompts import ClassPrompt, background_classes, class_texts
 
+#: Folders of the teachers that come with the project.
+BUNDLED = {"bundled:tiny": Path(__file__).parent / "weights" / "tiny"}
 #: Tokens 0, 1 and 2 of every vocabulary.
 PAD, START, END = 0, 1, 2
 SPECIALS = ("<pad>", "<start>", "<end>")
@@ -34,18 +40,10 @@ class WordTokenizer:
         self.context_length = context_length
         self._tokens = {word: token for token, word in enumerate(self.words)}
 
-    @classmethod
-    def load(cls, path: Path, context_length: int) -> WordTokenizer:
-        """The tokenizer of a `vocabulary.json`: a list of words, the three specials first."""
-        return cls(json.loads(path.read_text(encoding="utf-8")), context_length)
-
-    def __call__(self, texts: Sequence[str]) -> Tensor:
-        """(N, context_length) int64 tokens of texts that are known and short enough."""
-        rows = torch.full((len(texts), self.context_length), PAD, dtype=torch.int64)
-        for row, text in zip(rows, texts, strict=True):
-            tokens = self.encode(text)
-            row[: len(tokens)] = torch.tensor(tokens)
-        return rows
+    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
+        """`context_length` tokens of each text; they are known and short enough."""
+        rows = map(self.encode, texts)
+        return [row + [PAD] * (self.context_length - len(row)) for row in rows]
 
     def encode(self, text: str) -> list[int]:
         """Start, one token a word, end. A KeyError for a word that is not in the vocabulary."""
@@ -58,6 +56,16 @@ class WordTokenizer:
     def nearest(self, word: str) -> list[str]:
         """Up to three known words that look like `word`."""
         return difflib.get_close_matches(word, self.words[len(SPECIALS) :], n=3)
+
+
+def word_tokenizer(folder: Path) -> WordTokenizer | None:
+    """That of a teacher's folder; None where its vocabulary is not closed."""
+    vocabulary = folder / "vocabulary.json"
+    if not vocabulary.is_file():
+        return None
+    words = json.loads(vocabulary.read_text(encoding="utf-8"))
+    config = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))
+    return WordTokenizer(words, config["model_cfg"]["text_cfg"]["context_length"])
 
 
 def split_words(text: str) -> list[str]:
@@ -75,3 +83,44 @@ def count_tokens(tokenizer: Any, text: str) -> int:
         return tokens if isinstance(tokenizer, WordTokenizer) else tokens + 2
     ids = tokenizer.tokenizer([tokenizer.clean_fn(text)], truncation=False, verbose=False)
     return len(ids["input_ids"][0])
+
+
+def check_texts(tokenizer: Any, classes: Sequence[ClassPrompt], templates: Sequence[str]) -> None:
+    """Nothing, or the error of the first class that the teacher cannot be asked about.
+
+    Raises:
+        UnknownWords: a word is not in a closed vocabulary.
+        PromptTooLong: a prompt has too many tokens.
+    """
+    for index, class_ in enumerate(classes):
+        for text in class_texts(class_, templates):
+            if isinstance(tokenizer, WordTokenizer) and (unknown := tokenizer.unknown(text)):
+                nearest = [word for u in unknown for word in tokenizer.nearest(u)]
+                raise UnknownWords(index, unknown, nearest)
+            tokens = count_tokens(tokenizer, text)
+            if tokens > tokenizer.context_length:
+                raise PromptTooLong(index, tokens, tokenizer.context_length)
+
+
+def check_names(
+    check: Callable[[Sequence[ClassPrompt], Sequence[str]], None],
+    classes: Sequence[ClassPrompt],
+    config: DistillConfig,
+) -> None:
+    """Refuse what the teacher, which is asked by `check`, cannot be asked about.
+
+    Raises:
+        TeacherError: by the first of the classes, or by the background names.
+    """
+    check(classes, config.templates)
+    if not config.background:
+        return
+    background = background_classes([class_.name for class_ in classes], config.min_names)
+    try:
+        check(background, config.templates)
+    except TeacherError as error:
+        raise TeacherError(
+            "background_unknown",
+            f"{config.teacher} cannot be asked about the background names",
+            "Set background to false in config, and name at least 2 classes.",
+        ) from error

@@ -13,6 +13,8 @@ HISTOGRAM_WIDTH, HISTOGRAM_HEIGHT = 120, 28
 CURVE_WIDTH, CURVE_HEIGHT = 360, 200
 #: Room for a curve's axes and for what is written at its lines.
 LEFT, RIGHT, ABOVE, BELOW = 34, 14, 16, 24
+#: About the width of a character of a line's name.
+CHARACTER_WIDTH = 6.5
 #: Values marked on the y axis, zero included.
 TICKS = 5
 
@@ -139,6 +141,7 @@ class _Frame:
             if x == ring
         ]
         x, y = places[len(places) // 2]
+        x = max(x, LEFT + len(line.name) * CHARACTER_WIDTH / 2)  # beside the y axis's values
         name = tag("text", line.name, class_=f"name {line.kind}", x=x, y=max(y - 10, 11))
         return [tag("polyline", class_=line.kind, points=path), *dots, *rings, name]
 

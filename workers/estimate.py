@@ -6,9 +6,13 @@ import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 from models.config import DistillConfig
+from models.errors import TeacherError
+from models.prompts import ClassPrompt
+from models.tokens import BUNDLED, check_names, check_texts, word_tokenizer
 from workers.files import DataFolder
 from workers.forecast import crew_of
 from workers.jobs import DEFAULT_PROJECT, Kind, Lane, Record, Status
@@ -115,6 +119,7 @@ def estimate(wanted: Wanted, store: Store, data: DataFolder) -> Estimate:
     warnings = []
     if not crew:
         warnings.append(_warning("no_workers", "no worker of lane method is there to do it"))
+    warnings += _name_warnings(wanted)
     if wanted.images is None:
         warnings.append(_warning("images_unknown", "the images are not counted yet; ask again"))
         return Estimate(None, None, None, None, "table", warnings)
@@ -153,6 +158,22 @@ def _recent_jobs(store: Store, own: str) -> Iterator[Record]:
 
 def _warning(code: str, message: str) -> dict[str, Any]:
     return {"code": code, "message": message}
+
+
+def _name_warnings(wanted: Wanted) -> list[dict[str, Any]]:
+    """What phase `check` would find of the names, where that is known without the teacher."""
+    folder = BUNDLED.get(wanted.config.teacher)
+    tokenizer = folder and word_tokenizer(folder)
+    if not tokenizer:
+        return []
+    classes = [ClassPrompt(spec["name"], tuple(spec["prompts"])) for spec in wanted.classes]
+    try:
+        check_names(partial(check_texts, tokenizer), classes, wanted.config)
+    except TeacherError as error:
+        return [
+            {**_warning(error.code, f"the job would fail: {error.message}"), "hint": error.hint}
+        ]
+    return []
 
 
 def _has_features(job: Record, wanted: Wanted, store: Store, data: DataFolder) -> bool:

@@ -20,8 +20,8 @@ from models import distill
 from models.config import DistillConfig
 from models.debias import Bias
 from models.portable import load_student
-from models.prompts import background_classes, class_texts
-from models.teacher import TeacherError
+from models.prompts import class_texts
+from models.tokens import check_names
 from workers.digests import digest_of
 from workers.durable import sync_file, sync_folder
 from workers.epochs import Epochs
@@ -196,7 +196,9 @@ def predict(claim: Claim, bench: Workbench, on_batch: OnCounted) -> Finished:
 
 def check(unit: JobUnit) -> Finished:
     """Everything the API cannot know: weights, class names, student. Then the plan."""
-    _check_names(unit)
+    # The user's list: messages name its indices.
+    given = sorted(zip(unit.class_order, unit.classes, strict=True), key=lambda pair: pair[0])
+    check_names(unit.teacher.check_texts, [class_ for _, class_ in given], unit.config)
     training = unit.bench.start_training(unit.config, len(unit.classes))
     images = manifest_count(_copy_manifest(unit))
     shard_images = shard_size(len(unit.files), unit.bench.settings.shard_images)
@@ -213,23 +215,6 @@ def check(unit: JobUnit) -> Finished:
             "counts": {"images": images, "distinct": len(unit.files)},
         },
     )
-
-
-def _check_names(unit: JobUnit) -> None:
-    """Refuse what the teacher cannot be asked about; indices are those of the user's list."""
-    given = sorted(zip(unit.class_order, unit.classes, strict=True), key=lambda pair: pair[0])
-    unit.teacher.check_texts([class_ for _, class_ in given], unit.config.templates)
-    if unit.config.background:
-        names = [class_.name for class_ in unit.classes]
-        background = background_classes(names, unit.config.min_names)
-        try:
-            unit.teacher.check_texts(background, unit.config.templates)
-        except TeacherError as error:
-            raise TeacherError(
-                "background_unknown",
-                f"{unit.config.teacher} cannot be asked about the background names",
-                "Set background to false in config, and name at least 2 classes.",
-            ) from error
 
 
 def _copy_manifest(unit: JobUnit) -> Path:

@@ -26,7 +26,7 @@ from workers.worker import Halted
 logger = structlog.get_logger()
 
 #: Raised when the same job would give another report.
-REPORT_VERSION = 3
+REPORT_VERSION = 4
 
 #: Raised when a reader of the old health.json would misread the new one.
 FORMAT = {"name": "ccd-health", "version": 1}
@@ -35,7 +35,10 @@ FORMAT = {"name": "ccd-health", "version": 1}
 GROUP_SIZE = 12
 #: The lists of `models.samples.Samples`, and what they are called.
 GROUPS = {
-    "surest": ("Surest", "Every score is far from its threshold. Spread over the classes."),
+    "surest": (
+        "Surest",
+        "Of the labelled images in no group below those farthest from thresholds, class by class.",
+    ),
     "doubtful": ("Most doubtful", "Scores next to their thresholds: these labels may be others."),
     "disagreed": (
         "Teacher and student disagree",

@@ -26,7 +26,7 @@ SMALL = {"warm_up_epochs": 1, "train_epochs": 1, "batch_size": 8}
 
 
 def job_of(source, **more):
-    return {"classes": ["a", "b"], "preset": "tiny", **source, **more}
+    return {"classes": ["cat", "dog"], "preset": "tiny", **source, **more}
 
 
 def dry(client, body, **more):
@@ -108,6 +108,22 @@ def test_what_a_job_is_refused_for_an_estimate_is_too(api, wrong):
 
     assert 400 <= real.status_code < 500
     assert told(tried) == told(real)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code", "told"),
+    [
+        ({"classes": ["cat", "zebr"]}, "unknown_words", "the teacher does not know 'zebr'"),
+        ({"classes": ["cat", "dog " * 20]}, "prompt_too_long", "class 1: its prompt has "),
+        ({"config": {"background": True}}, "background_unknown", "background names"),
+    ],
+)
+def test_what_a_job_would_fail_for_is_told_of_the_teacher_at_hand(api, wrong, code, told):
+    estimate = dry(api, job_of({"dataset_id": api.new_dataset()}) | wrong).json()
+
+    [warning] = [each for each in estimate["warnings"] if each["code"] != "no_workers"]
+    assert (warning["code"], warning["message"][:16]) == (code, "the job would fa")
+    assert told in warning["message"]
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -10,8 +10,8 @@ from demo.places import SIDE
 from demo.train_teacher import model_config, new_model, save_teacher
 from demo.views import store_scenes
 from demo.world import TEACHER_SEEDS, WORLD
-from models.open_clip_models import BUNDLED
 from models.teacher import load_teacher
+from models.tokens import BUNDLED
 
 
 @pytest.mark.parametrize(

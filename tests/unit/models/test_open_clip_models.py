@@ -12,8 +12,9 @@ from torch import nn
 
 from models import hub, open_clip_models
 from models.errors import TeacherError, UnknownTeacher, WeightsMissing
-from models.open_clip_models import BUNDLED, open_model, stretch_attention_pool
+from models.open_clip_models import open_model, stretch_attention_pool
 from models.teacher import load_teacher
+from models.tokens import BUNDLED
 
 ARCH = "test-arch"
 

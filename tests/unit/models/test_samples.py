@@ -92,6 +92,15 @@ def test_the_surest_images_are_spread_over_the_classes():
     assert choose(evidence_of(scores), None, 4).surest == [0, 5, 1, 6]
 
 
+def test_the_surest_are_so_among_the_images_of_no_other_list():
+    evidence = evidence_of([[0.6, 0.0], [0.55, 0.0], [0.95, 0.0]], pseudo=[[1, 0], [1, 0], [0, 1]])
+
+    samples = choose(evidence, None, 1)
+
+    # The third lies farthest from its threshold and is disputed; the first is as good as doubtful.
+    assert (samples.disagreed, samples.doubtful, samples.surest) == ([2], [1], [0])
+
+
 def test_images_without_a_label_are_not_sure():
     assert choose(evidence_of([[0.0, 0.0], [0.9, 0.0]]), None, 5).surest == [1]
 

@@ -14,7 +14,7 @@ def tokenizer():
 
 
 def test_a_text_becomes_a_padded_row(tokenizer):
-    assert tokenizer(["a photo", "cat"]).tolist() == [[1, 3, 4, 2, 0, 0], [1, 6, 2, 0, 0, 0]]
+    assert tokenizer(["a photo", "cat"]) == [[1, 3, 4, 2, 0, 0], [1, 6, 2, 0, 0, 0]]
 
 
 def test_case_and_punctuation_do_not_count(tokenizer):

@@ -71,6 +71,16 @@ def test_one_epoch_is_a_point():
     assert len([part for part in parts(drawing, "second") if part.tag == "circle"]) == 1
 
 
+def test_the_name_of_one_epoch_stands_beside_the_values_of_the_axis():
+    lines = [Line("warm-up", "first", [(1, 0.5)]), Line("main", "second", [(2, 0.4), (9, 0.1)])]
+    texts = list(ET.fromstring(curve(lines, title="loss")).iter("text"))
+
+    (name,) = [part for part in texts if part.text == "warm-up"]
+    values = [float(part.get("x")) for part in texts if part.get("text-anchor") == "end"]
+    # Seven bold characters of 10.5 px are 42 px wide, their middle at x.
+    assert float(name.get("x")) - 42 / 2 > max(values)
+
+
 @pytest.mark.parametrize(
     ("largest", "top"), [(0.43, "0.5"), (0.21, "0.5"), (0.2, "0.2"), (7, "10")]
 )

@@ -97,6 +97,14 @@ def test_the_gallery_shows_no_more_than_it_may_and_a_map_for_each_picture(page):
     assert len(page.of("img")) == len(page.of("canvas"))
 
 
+def test_the_page_calls_surest_what_is_so_among_the_images_of_no_other_group(page):
+    """On a small set those are not far from their thresholds."""
+    (note,) = [text for text in page.texts if "farthest from thresholds" in text]
+
+    assert note.startswith("Of the labelled images in no group below")
+    assert next(iter(GROUPS)) == "surest"
+
+
 def test_an_activation_map_has_a_byte_for_every_cell(page):
     maps = [button for button in page.of("button") if "data-levels" in button]
 
