@@ -294,6 +294,7 @@ PARTS: dict[str, Any] = {
         "device": "cpu",
         "memory_bytes": 16_000_000_000,
         "memory_used_bytes": None,
+        "gpu_utilization": None,
         "draining": False,
         "unit": {"record_id": JOB, "phase": "train", "unit": 2},
         "images_per_second": 61.5,

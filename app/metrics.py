@@ -5,6 +5,7 @@ the same ones, and none is lost with a process.
 """
 
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 
 import redis
@@ -132,22 +133,28 @@ def _workers(standings: Sequence[Standing]) -> Families:
     there = Family("ccd_workers", "gauge", "Workers heard within a lease.")
     busy = Family("ccd_workers_busy", "gauge", "Workers with a unit in hand.")
     rate = Family("ccd_images_per_second", "gauge", "Of all units in hand, as workers measure it.")
+    builds = Family("ccd_worker_builds", "gauge", "Workers of each version of service and method.")
+    for (version, method), count in Counter((one.version, one.method) for one in standings).items():
+        builds.add(count, version=version, method=str(method))
     for lane in Lane:
         own = [one for one in standings if one.lane == lane]
         at_work = [one for one in own if one.unit]
         there.add(len(own), lane=lane)
         busy.add(len(at_work), lane=lane)
         rate.add(sum(one.images_per_second or 0 for one in at_work), lane=lane)
-    return [there, busy, rate]
+    return [there, busy, rate, builds]
 
 
 def _gpus(standings: Sequence[Standing]) -> Families:
     used = Family("ccd_gpu_memory_used_bytes", "gauge", "Memory in use on a GPU, by anybody.")
     size = Family("ccd_gpu_memory_size_bytes", "gauge", "Memory of a GPU.")
+    share = Family("ccd_gpu_utilization_ratio", "gauge", "Of the time a GPU computes, 0..1.")
     gpus = {one.gpu: one for one in standings if one.gpu is not None}  # workers may share one
     for gpu, one in sorted(gpus.items()):
         if one.memory_used_bytes is not None:
             used.add(one.memory_used_bytes, gpu=gpu, device=one.device)
         if one.memory_bytes is not None:
             size.add(one.memory_bytes, gpu=gpu, device=one.device)
-    return [used, size]
+        if one.gpu_utilization is not None:
+            share.add(one.gpu_utilization, gpu=gpu, device=one.device)
+    return [used, size, share]

@@ -12,6 +12,9 @@ from app.children import NotStarted, start_child, stop_child, tail
 
 #: A unix socket path is at most 107 bytes on Linux and 103 on macOS.
 MAX_SOCKET_PATH = 103
+#: Room for half a million jobs that wait. At the limit new work is refused and nothing is lost;
+#: without one the machine's memory is the limit, and the kernel kills whom it likes.
+MAX_MEMORY = "2gb"
 #: What redis-py raises where nobody answers; a server that loads its data is not there yet.
 UNREACHABLE = (redis.ConnectionError, redis.TimeoutError)
 
@@ -94,5 +97,6 @@ def valkey_command(folder: Path, socket: Path) -> list[str | Path]:
         *("--appendonly", "yes"),
         *("--appendfsync", "everysec"),
         *("--save", ""),  # the append-only file is the only copy
+        *("--maxmemory", MAX_MEMORY),
         *("--maxmemory-policy", "noeviction"),
     ]

@@ -31,6 +31,9 @@ class WorkerReply(Reply):
     device: str = Field(description="What it computes on: the GPU's name, or cpu.")
     memory_bytes: int | None = Field(description="Of the GPU, or what a CPU's worker may use.")
     memory_used_bytes: int | None = Field(description="On the GPU, by all processes; else null.")
+    gpu_utilization: float | None = Field(
+        description="Share of the time in which the GPU computes, for whomever, 0..1; else null."
+    )
     draining: bool = Field(description="It ends as soon as it has given its unit back.")
     unit: WorkerUnit | None = Field(description="What it has in hand; null while it waits.")
     images_per_second: float | None = Field(

@@ -324,6 +324,7 @@ IDLE = Standing(
     gpu=None,
     memory_bytes=None,
     memory_used_bytes=None,
+    gpu_utilization=None,
     draining=False,
     unit=None,
     images_per_second=RATE,

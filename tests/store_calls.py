@@ -35,6 +35,7 @@ STANDING = Standing(
     gpu="GPU-a",
     memory_bytes=1000,
     memory_used_bytes=10,
+    gpu_utilization=0.75,
     draining=False,
     unit=None,
     images_per_second=None,

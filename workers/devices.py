@@ -14,7 +14,7 @@ from pathlib import Path
 
 #: Comes with the driver, and into containers with the GPU.
 GPU_TOOL = "nvidia-smi"
-GPU_FIELDS = ("uuid", "name", "memory.total", "memory.used")
+GPU_FIELDS = ("uuid", "name", "memory.total", "memory.used", "utilization.gpu")
 #: How long the tool may take, in seconds: a GPU that hangs makes it hang too.
 GPU_TOOL_SECONDS = 5.0
 MIB = 1 << 20
@@ -41,6 +41,8 @@ class Device:
     memory_bytes: int | None = None
     #: By all processes; of a GPU alone.
     memory_used_bytes: int | None = None
+    #: Share of the time in which it computes, for whomever, 0..1; of a GPU alone.
+    utilization: float | None = None
 
 
 def choose_device(wanted: str) -> str:
@@ -110,8 +112,9 @@ def _read_gpu(line: str) -> Device | None:
     values = [value.strip() for value in line.strip().split(",")]
     if len(values) != len(GPU_FIELDS):
         return None
-    uuid, name, total, used = values
-    return Device(name, uuid, _bytes(total), _bytes(used))
+    uuid, name, total, used, percent = values
+    utilization = int(percent) / 100 if percent.isdecimal() else None
+    return Device(name, uuid, _bytes(total), _bytes(used), utilization)
 
 
 def _bytes(mib: str) -> int | None:

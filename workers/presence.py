@@ -66,6 +66,7 @@ class Presence:
             gpu=device.uuid,
             memory_bytes=device.memory_bytes,
             memory_used_bytes=device.memory_used_bytes,
+            gpu_utilization=device.utilization,
             draining=self._worker.is_draining(),
             unit=unit,
             images_per_second=rate,

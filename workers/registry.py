@@ -3,6 +3,7 @@
 No record depends on it: what a worker holds is in the leases.
 """
 
+import dataclasses
 import hashlib
 import json
 import socket
@@ -39,6 +40,8 @@ class Standing:
     gpu: str | None
     memory_bytes: int | None
     memory_used_bytes: int | None
+    #: Of a GPU: share of the time in which it computes, 0..1.
+    gpu_utilization: float | None
     #: It gives back what it has in hand and ends.
     draining: bool
     #: Id of the unit in hand.
@@ -121,9 +124,12 @@ def _key(name: str) -> str:
 
 
 def _read(fields: Mapping[str, str]) -> WorkerEntry:
-    standing: dict[str, Any] = json.loads(fields["standing"])
+    said: dict[str, Any] = json.loads(fields["standing"])
+    # A worker of another version may say more than is known here, or less.
+    known: dict[str, Any] = {one.name: said.get(one.name) for one in dataclasses.fields(Standing)}
+    known["lane"] = Lane(said["lane"])
     return WorkerEntry(
-        Standing(**{**standing, "lane": Lane(standing["lane"])}),
+        Standing(**known),
         started_at=rfc3339(int(fields["started_ms"])),
         heard_at=rfc3339(int(fields["heard_ms"])),
     )

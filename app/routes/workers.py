@@ -42,6 +42,7 @@ def _worker_reply(entry: WorkerEntry) -> dict[str, Any]:
         "device": standing.device,
         "memory_bytes": standing.memory_bytes,
         "memory_used_bytes": standing.memory_used_bytes,
+        "gpu_utilization": standing.gpu_utilization,
         "draining": standing.draining,
         "unit": unit,
         "images_per_second": standing.images_per_second,

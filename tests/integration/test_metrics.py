@@ -144,7 +144,7 @@ def test_workers_are_counted_and_their_rates_added(api, scrape):
         "a": {"unit": unit, "images_per_second": 2.5},
         "b": {"unit": unit, "images_per_second": 1.0},
         "c": {"images_per_second": 9.0, "gpu": "GPU-b", "memory_used_bytes": None},
-        "d": {"lane": Lane.IO, "gpu": None, "device": "cpu"},
+        "d": {"lane": Lane.IO, "gpu": None, "device": "cpu", "version": "2.0"},
     }.items():
         registry.announce(replace(STANDING, name=name, **more))
 
@@ -157,6 +157,8 @@ def test_workers_are_counted_and_their_rates_added(api, scrape):
     assert value(metrics, "ccd_gpu_memory_used_bytes", gpu="GPU-a", device="Some GPU") == 10
     assert len(metrics["ccd_gpu_memory_used_bytes"].samples) == 1
     assert len(metrics["ccd_gpu_memory_size_bytes"].samples) == 2
+    assert value(metrics, "ccd_gpu_utilization_ratio", gpu="GPU-a", device="Some GPU") == 0.75
+    assert value(metrics, "ccd_worker_builds", version="2.0", method="1") == 1
 
 
 def test_requests_are_counted_by_template_and_status(api, scrape):

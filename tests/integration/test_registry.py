@@ -1,5 +1,6 @@
 """Which workers there are, and which work a worker leaves to others."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -46,6 +47,17 @@ def test_a_worker_comes_back_as_it_said(registry):
     [entry] = registry.list()
     assert entry.standing == said
     assert entry.unit == ("job_1", "embed", 2)
+
+
+def test_of_a_worker_of_another_version_is_read_what_is_known(registry, redis_client):
+    registry.announce(STANDING)
+    key = f"ccd:worker:{STANDING.name}"
+    said = json.loads(redis_client.hget(key, "standing"))
+    del said["gpu_utilization"]
+    redis_client.hset(key, "standing", json.dumps({**said, "mood": "fine"}))
+
+    [entry] = registry.list()
+    assert entry.standing == replace(STANDING, gpu_utilization=None)
 
 
 def test_workers_are_listed_by_lane_and_name(registry):

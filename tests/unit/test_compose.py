@@ -72,6 +72,7 @@ def test_no_record_is_thrown_out_and_none_is_lost_in_memory():
 
     assert flags["--maxmemory-policy"] == "noeviction"
     assert flags["--appendonly"] == "yes"
+    assert flags["--maxmemory"] == "${CCD_REDIS_MEMORY:-2gb}"
 
 
 def test_only_this_machine_reaches_what_asks_for_no_key():

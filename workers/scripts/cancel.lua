@@ -2,6 +2,7 @@
 local id = ARGV[2]
 local before = read(id, 'status')
 if not before then return false end
+go_on_when_full()
 if may_become(before, 'cancelling') then
   move(id, 'cancelling')
   note(id, 'info', 'job.cancelling', '', '', '', {})

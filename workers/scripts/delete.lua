@@ -11,6 +11,7 @@ for i = 2, #ARGV do
     table.insert(present, id)
   end
 end
+go_on_when_full()
 for _, id in ipairs(present) do
   if read(id, 'kind') == 'dataset' then
     count_usage(project_of(id))

@@ -45,6 +45,9 @@ local function touch(id)
   write(id, 'updated_ms', NOW)
 end
 
+-- A full Redis refuses a script whose first write may need room. For those that make room.
+local function go_on_when_full() redis.call('DEL', 'ccd:room') end
+
 local function phase_of(unit) return unit:match('/([^/]+)/') end
 
 -- Adds to a sum that is about no record. Labels have few values: no ids.

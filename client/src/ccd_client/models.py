@@ -389,6 +389,7 @@ class Worker(Reply):
     device: str | None = None
     memory_bytes: int | None = None
     memory_used_bytes: int | None = None
+    gpu_utilization: float | None = None
     draining: bool = False
     unit: dict[str, Any] | None = None
     images_per_second: float | None = None

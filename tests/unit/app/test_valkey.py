@@ -47,10 +47,12 @@ def test_it_writes_every_second_and_throws_nothing_out(start, place):
     start()
 
     with client(place) as valkey:
-        asked = valkey.config_get("appendonly", "appendfsync", "maxmemory-policy", "port", "save")
+        names = ["appendonly", "appendfsync", "maxmemory", "maxmemory-policy", "port", "save"]
+        asked = valkey.config_get(*names)
     assert asked == {
         "appendonly": "yes",
         "appendfsync": "everysec",
+        "maxmemory": str(2 << 30),
         "maxmemory-policy": "noeviction",
         "port": "0",
         "save": "",

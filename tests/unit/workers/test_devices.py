@@ -17,8 +17,8 @@ MIB = 1 << 20
 TOOL = """#!/bin/sh
 echo "$1 $2 $3" >> "{folder}/asked.txt"
 case "$1" in
-  --id=1|--id=GPU-b) echo "GPU-b, Some GPU 80GB, 81559, 1024" ;;
-  --id=2) echo "GPU-c, Part of a GPU, [N/A], [N/A]" ;;
+  --id=1|--id=GPU-b) echo "GPU-b, Some GPU 80GB, 81559, 1024, 75" ;;
+  --id=2) echo "GPU-c, Part of a GPU, [N/A], [N/A], [N/A]" ;;
   *) echo "No devices were found"; exit 6 ;;
 esac
 """
@@ -39,13 +39,14 @@ def no_gpu(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
 
 
-GPU = Device("Some GPU 80GB", "GPU-b", 81559 * MIB, 1024 * MIB)
+GPU = Device("Some GPU 80GB", "GPU-b", 81559 * MIB, 1024 * MIB, 0.75)
 
 
 def test_a_gpu_tells_its_name_and_memory(gpus):
     assert find_device("cuda:1") == GPU
     assert (gpus / "asked.txt").read_text() == (
-        "--id=1 --query-gpu=uuid,name,memory.total,memory.used --format=csv,noheader,nounits\n"
+        "--id=1 --query-gpu=uuid,name,memory.total,memory.used,utilization.gpu "
+        "--format=csv,noheader,nounits\n"
     )
 
 
