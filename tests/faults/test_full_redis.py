@@ -35,6 +35,8 @@ def test_new_work_is_refused_and_leaves_nothing(full):
 
     with pytest.raises(RecordNotFound):
         full.get("job_3")
+    assert full.get("job_2").status is Status.QUEUED
+    assert full.redis.info("stats")["evicted_keys"] == 0
 
 
 def test_a_cancel_and_a_deletion_make_room(full):

@@ -2,6 +2,7 @@
 
 import signal
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import psutil
@@ -115,6 +116,14 @@ def test_fifty_doorbells_give_one_result(jobs, golden, job_id):
     ring(make_celery(Settings(redis_url=url)), Lane.METHOD, 50)
 
     assert_same_labels(jobs, job_id, golden)
+    lines = jobs.client.get(f"/v1/jobs/{job_id}/logs", params={"limit": 1000}).json()["data"]
+    begun = Counter((line["phase"], line["unit"]) for line in lines if is_begin(line))
+    assert ("train", 1) in begun
+    assert set(begun.values()) == {1}  # none of them led to a second attempt
+
+
+def is_begin(line):
+    return line["event"] == "unit.started"
 
 
 @pytest.mark.parametrize("phase", IN_TRAINING_AND_LONG)
