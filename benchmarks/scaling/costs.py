@@ -115,5 +115,5 @@ def folders(images: int, config: DistillConfig) -> int:
 
 
 def redis_bytes(cost: Mapping[str, float]) -> float:
-    """Of the units of one job where they are most: all of `embed` done, all of `localize` open."""
-    return cost["units"] * (cost["output"] + cost["open_unit"])
+    """Of one job where it is largest: all of `embed` done, all of `localize` open."""
+    return cost["units"] * (cost["output"] + cost["open_unit"]) + cost["told"]

@@ -251,12 +251,13 @@ CASE_NAMES = {
 
 
 def redis_table(redis: Mapping[str, Any]) -> str:
-    """What a job's units take in Redis."""
+    """What a job at work takes in Redis."""
     found = redis["by_units"]
     lines = heading(["one job", *(f"{cost['units']:,} units" for cost in found)])
     rows = {
         "bytes of an open unit": "open_unit",
         "bytes of a done unit": "output",
+        "bytes of its events and its log": "told",
     }
     for name, key in rows.items():
         lines.append(row([name, *(f"{cost[key]:,.0f}" for cost in found)]))

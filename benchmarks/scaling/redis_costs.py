@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.service import Service, service
 from models.config import PRESETS
+from workers.events import events_key, lines_key
 from workers.jobs import Claim, Lane, Phase
 
 #: Jobs whose mean size counts, and units that are recorded one by one.
@@ -20,7 +21,9 @@ OUTPUT = "localize-" + 64 * "0"
 
 
 def measure_redis(folder: Path, units: Sequence[int]) -> dict[str, Any]:
-    """Bytes of a queued job, of an open and of a done unit; milliseconds by number of units."""
+    """Bytes of a queued job, of an open and of a done unit, of what a job has told; milliseconds
+    by number of units.
+    """
     images = folder / "images"
     images.mkdir()
     with service(folder, images) as running:
@@ -44,7 +47,7 @@ def _measure_units(folder: Path, images: Path, units: int) -> dict[str, float]:
         times = [_record(running) for _ in range(RECORDED)]
         _record_rest(running, units - RECORDED - 1)
         last = _claim(running)
-        done = _used(running)
+        done, told = _used(running), _told(running, job_id)
         started = time.perf_counter()
         running.store.outputs(job_id)
         reading = time.perf_counter() - started
@@ -52,7 +55,8 @@ def _measure_units(folder: Path, images: Path, units: int) -> dict[str, float]:
         return {
             "units": units,
             "open_unit": (opened - empty) / units,
-            "output": (done - empty) / units,
+            "output": (done - empty - told) / units,
+            "told": told,
             "opening_ms": 1000 * opening,
             "unit_ms": 1000 * median(times),
             "outputs_ms": 1000 * reading,
@@ -79,6 +83,12 @@ def _record(running: Service) -> float:
 def _record_rest(running: Service, count: int) -> None:
     for _ in range(count):
         running.store.complete(_claim(running), output=OUTPUT, done=1000)
+
+
+def _told(running: Service, job_id: str) -> int:
+    """Bytes of the events and of the log of a job."""
+    keys = events_key(job_id), lines_key(job_id)
+    return sum(int(running.store.redis.memory_usage(key, samples=0) or 0) for key in keys)
 
 
 def _used(running: Service) -> int:

@@ -108,7 +108,7 @@ def test_more_images_make_two_folders_for_each_shard_more():
 
 
 def test_redis_holds_an_output_and_an_open_unit_for_each_shard():
-    assert redis_bytes({"units": 5, "output": 100, "open_unit": 300}) == 2000
+    assert redis_bytes({"units": 5, "output": 100, "open_unit": 300, "told": 7}) == 2007
 
 
 @pytest.mark.parametrize(
