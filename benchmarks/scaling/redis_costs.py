@@ -21,9 +21,7 @@ OUTPUT = "localize-" + 64 * "0"
 
 
 def measure_redis(folder: Path, units: Sequence[int]) -> dict[str, Any]:
-    """Bytes of a queued job, of an open and of a done unit, of what a job has told; milliseconds
-    by number of units.
-    """
+    """Bytes of a queued job, and by number of units bytes and milliseconds of one at work."""
     images = folder / "images"
     images.mkdir()
     with service(folder, images) as running:
