@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import replace
 
 import structlog
-from anyio.to_thread import run_sync
 from fastapi import Depends, Request
 from redis import Redis, RedisError
 from starlette.datastructures import Headers, MutableHeaders
@@ -207,7 +206,7 @@ async def is_in_force(keys: KeyStore, caller: Caller) -> bool:
     if caller.key_id is None:  # nobody asks for one
         return True
     with suppress(OSError):  # the disk does not answer: nothing is known against it
-        key = keys.remembered(caller.key_id) or await run_sync(keys.look, caller.key_id)
+        key = await keys.fresh(caller.key_id)
         return key is not None and key.holds(caller.secret_sha256, now_ms())
     return True
 
@@ -219,13 +218,11 @@ async def _opened(keys: KeyStore, scope: ASGIScope) -> Caller:
     if parts is None:
         raise unauthorized(form_fault(token))
     scope["state"]["claimed_key_id"] = parts[1]
-    key = keys.remembered(parts[1])
-    if key is None:
-        try:
-            key = await run_sync(keys.look, parts[1])
-        except OSError as error:
-            log.warning("keys.unread", error=str(error))
-            raise Problem("service_not_ready", "the keys cannot be read from the disk") from error
+    try:
+        key = await keys.fresh(parts[1])
+    except OSError as error:
+        log.warning("keys.unread", error=str(error))
+        raise Problem("service_not_ready", "the keys cannot be read from the disk") from error
     sha256 = sha256_of(parts[2])
     if key is None or not key.holds(sha256, now_ms()):
         raise unauthorized("no key that is in force opens with this secret", error="invalid_token")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import hashlib
 import hmac
@@ -14,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import structlog
+from anyio.to_thread import run_sync
 
 from app.callers import Caller, Scope
 from workers.files import DataFolder, read_json, write_json
@@ -92,6 +94,7 @@ class KeyStore:
         self._folder = data.keys
         #: Key, when it was looked at by the clock that never goes back, and its file's mark then.
         self._seen: dict[str, tuple[Key, float, tuple[int, ...]]] = {}
+        self._looks: dict[str, asyncio.Task[Key | None]] = {}
 
     def create(
         self,
@@ -173,10 +176,20 @@ class KeyStore:
         (self._folder / f"{id}.json").unlink(missing_ok=True)
         self._seen.pop(id, None)
 
-    def remembered(self, id: str) -> Key | None:
-        """A key that was looked at within the last second; asks no disk."""
+    async def fresh(self, id: str) -> Key | None:
+        """The key as it was within the last second. All who ask at once share one look at the disk.
+
+        Raises:
+            OSError: the disk cannot be read.
+        """
         seen = self._seen.get(id)
-        return seen[0] if seen and time.monotonic() - seen[1] < FRESH_SECONDS else None
+        if seen and time.monotonic() - seen[1] < FRESH_SECONDS:
+            return seen[0]
+        look = self._looks.get(id)
+        if look is None:
+            look = self._looks[id] = asyncio.create_task(run_sync(self.look, id))
+            look.add_done_callback(lambda _: self._looks.pop(id, None))
+        return await asyncio.shield(look)  # who goes away takes it from nobody
 
     def look(self, id: str) -> Key | None:
         """The key as the disk has it; remembered for a second, and read only where it changed."""

@@ -1,5 +1,6 @@
 """Keys in the data folder: what opens, until when, and what is left of a secret."""
 
+import asyncio
 import json
 import re
 import stat
@@ -127,15 +128,42 @@ def test_without_grace_the_old_secret_ends_at_once(keys):
     assert keys.find(new)
 
 
+def fresh(keys, id):
+    return asyncio.run(keys.fresh(id))
+
+
 def test_another_process_sees_a_change_when_it_looks_again(keys, data):
     other = KeyStore(data)
     key, _ = keys.create("x", [Scope.READ])
 
-    assert other.remembered(key.id) is None
-    assert other.look(key.id) == other.remembered(key.id) == key
+    assert fresh(other, key.id) == key
     revoked = keys.revoke(key.id)
-    assert other.remembered(key.id) == key  # for a second
-    assert other.look(key.id) == other.remembered(key.id) == revoked
+    assert fresh(other, key.id) == key  # for a second
+    assert other.look(key.id) == fresh(other, key.id) == revoked
+
+
+def test_all_who_ask_at_once_share_one_look(keys, monkeypatch):
+    key, _ = keys.create("x", [Scope.READ])
+    look, looks = keys.look, []
+    monkeypatch.setattr(keys, "look", lambda name: looks.append(name) or look(name))
+
+    async def ask():
+        return await asyncio.gather(*(keys.fresh(key.id) for _ in range(100)))
+
+    assert asyncio.run(ask()) == [key] * 100
+    assert looks == [key.id]
+
+
+def test_who_goes_away_takes_the_look_from_nobody(keys):
+    key, _ = keys.create("x", [Scope.READ])
+
+    async def ask():
+        first, second = (asyncio.create_task(keys.fresh(key.id)) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        return await second
+
+    assert asyncio.run(ask()) == key
 
 
 def test_a_key_that_did_not_change_is_not_read_again(keys, data, monkeypatch):
@@ -153,7 +181,8 @@ def test_what_a_process_remembers_has_an_end(keys, monkeypatch):
     for id in ids:
         keys.look(id)
 
-    assert [keys.remembered(id) is not None for id in ids] == [False, True, True]
+    monkeypatch.setattr(keys, "look", lambda _: "looked")
+    assert [fresh(keys, id) == "looked" for id in ids] == [True, False, False]
 
 
 @pytest.mark.parametrize("id", ["key_0", "../keys/x", "", "key_" + "0" * 22])
@@ -216,7 +245,8 @@ def test_who_looks_again_pushes_nobody_out_of_memory(keys, monkeypatch):
     for key in (first, second, second):
         keys.look(key.id)
 
-    assert [keys.remembered(key.id) for key in (first, second)] == [first, second]
+    monkeypatch.setattr(keys, "look", None)
+    assert [fresh(keys, key.id) for key in (first, second)] == [first, second]
 
 
 def test_a_key_that_was_made_for_a_moment_leaves_nothing(keys, data):
