@@ -59,7 +59,10 @@ def pytest_terminal_summary(terminalreporter, config):
     file = config.option.fault_record
     if file is None or hasattr(config, "workerinput"):
         return
-    ended = {kind: len(terminalreporter.getreports(kind)) for kind in ("passed", "failed", "error")}
+    ended = {
+        kind: terminalreporter.getreports(kind) for kind in ("passed", "failed", "error", "skipped")
+    }
+    not_passed = [*ended["failed"], *ended["error"], *ended["skipped"]]
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     )
@@ -67,8 +70,10 @@ def pytest_terminal_summary(terminalreporter, config):
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "commit": commit.stdout.strip(),
         "seed": config.option.fault_seed,
-        "passed": ended["passed"],
-        "failed": ended["failed"] + ended["error"],
+        "passed": len(ended["passed"]),
+        "failed": len(ended["failed"] + ended["error"]),
+        "skipped": len(ended["skipped"]),
+        "not_passed": sorted({report.location[2].partition("[")[0] for report in not_passed}),
     }
     runs = json.loads(file.read_text())["runs"] if file.exists() else []
     file.write_text(json.dumps({"runs": [*runs, run]}, indent=1) + "\n")
