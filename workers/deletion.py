@@ -19,6 +19,7 @@ from workers.cams import sweep as sweep_folders
 from workers.fault_points import fault
 from workers.files import DataFolder, read_json, write_json
 from workers.jobs import Kind, Record
+from workers.outcomes import REQUEST
 from workers.sharing import KINDS, on_disk_alone, outputs_of, shared
 from workers.stages import student_id_of
 from workers.store import MAX_PAGE, DatasetInUse, IllegalMove, RecordNotFound, Store
@@ -151,12 +152,27 @@ def _finish(mark: Path, age: float, store: Store, data: DataFolder) -> None:
         store.delete(*order.ids)
     except RecordNotFound:
         pass  # as it should be
-    except (DatasetInUse, IllegalMove):  # needed again before it was gone: it stays
-        mark.unlink(missing_ok=True)
+    except (DatasetInUse, IllegalMove):
+        if _is_begun(order, data):
+            _cancel_again(order, store)  # the next sweep goes on
+        else:  # needed again before it was gone: it stays
+            mark.unlink(missing_ok=True)
         return
     rest = _carry_out(order, mark, store, data)
     if age >= REMEMBER_SECONDS and not rest.is_put_off:
         mark.unlink(missing_ok=True)
+
+
+def _is_begun(order: Order, data: DataFolder) -> bool:
+    """Whether a folder is gone. Then the deletion may have been answered, and cannot be undone."""
+    return not all((own / REQUEST).exists() for own in _own_folders(order.ids, data))
+
+
+def _cancel_again(order: Order, store: Store) -> None:
+    """Whatever of these a Redis that forgot their end believes to be alive."""
+    for id in order.ids:
+        with suppress(IllegalMove, RecordNotFound):
+            store.cancel(id)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from workers import deletion, fault_points, sharing
 from workers.deletion import deleted_ids, finish_deletions
 from workers.fault_points import InjectedFault, read_faults
 from workers.jobs import JobError, Kind, Lane, Status
-from workers.outcomes import RESULT, read_kept, write_end
+from workers.outcomes import RESULT, write_end
 from workers.recovery import recover
 from workers.store import OutputGoing
 
@@ -338,16 +338,50 @@ def test_a_deletion_that_was_broken_off_is_finished(api, job_id, armed, moment, 
     assert phases_of(api, job_id) == []
 
 
+def remember(redis):
+    for key in redis.keys("ccd:*"):
+        redis.copy(key, f"kept:{key}")
+
+
+def forget(redis):
+    """Whatever Redis was told since it was to remember."""
+    redis.delete(*redis.keys("ccd:*"))
+    for key in redis.keys("kept:*"):
+        redis.rename(key, key.removeprefix("kept:"))
+
+
 def test_a_redis_that_forgot_a_deletion_is_told_again(api):
+    """Also where it forgot that the job was cancelled, and somebody has begun it."""
     job_id = api.new_job()
-    api.store.cancel(job_id)
-    kept = read_kept(api.folder.job(job_id))
+    remember(api.store.redis)
+    api.post(f"/v1/jobs/{job_id}/cancel").raise_for_status()
     api.delete(f"/v1/jobs/{job_id}").raise_for_status()
-    api.store.restore(kept)
+    forget(api.store.redis)
+    claim = api.store.claim(Lane.METHOD, worker="w", nonce="n")
+    finish_deletions(api.store, api.folder)
+    assert api.store.stopped(claim) is Status.CANCELLED
+    finish_deletions(api.store, api.folder)
+
+    assert claim.record.id == job_id
+    assert api.get(f"/v1/jobs/{job_id}").status_code == 404
+    assert job_id in deleted_ids(api.folder)
+
+
+def test_a_dataset_whose_deletion_redis_forgot_goes_when_nobody_needs_it(api):
+    job_id = api.new_job()
+    dataset = api.store.get(job_id).waits_for
+    remember(api.store.redis)
+    api.post(f"/v1/jobs/{job_id}/cancel").raise_for_status()
+    api.delete(f"/v1/datasets/{dataset}").raise_for_status()
+    forget(api.store.redis)
+    [mark] = api.folder.deletions.iterdir()
+    os.utime(mark, (0, 0))  # however long that takes
+    finish_deletions(api.store, api.folder)
+    assert api.store.users(dataset) == [job_id]
     api.store.cancel(job_id)
     finish_deletions(api.store, api.folder)
 
-    assert api.get(f"/v1/jobs/{job_id}").status_code == 404
+    assert api.get(f"/v1/datasets/{dataset}").status_code == 404
 
 
 def test_a_deletion_is_forgotten_after_a_while(api):
