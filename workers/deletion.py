@@ -97,7 +97,7 @@ def delete_record(store: Store, data: DataFolder, record: Record) -> Receipt:
         outputs=sorted({name for each in gone for name in store.outputs(each.id).values() if name}),
         datasets=sorted({each.request.get("dataset_id", each.id) for each in gone}),
     )
-    mark = data.deletions / f"{record.id}.json"
+    mark = data.deletion(record.id)
     write_json(mark, asdict(order))
     fault("delete.marked", record.id, redis=store.redis)
     try:

@@ -124,6 +124,10 @@ class DataFolder:
         """The folder of a job's request, result and student."""
         return self.jobs / job_id
 
+    def deletion(self, record_id: str) -> Path:
+        """The file that says that a record is to go, and what with it."""
+        return self.deletions / f"{record_id}.json"
+
     def phase(self, name: str) -> Path:
         """The output folder `<phase>-<digest>` of a unit."""
         return self.phases / name

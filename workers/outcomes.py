@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -207,6 +208,16 @@ def ended(folder: DataFolder, record: Record) -> Status | None:
     """The final status that `record` has on disk, if it has one there."""
     ending = ending_of(folder, record)
     return ending.status if ending else None
+
+
+def is_called_off(folder: DataFolder, record: Record) -> bool:
+    """Whether the disk knows that `record` was cancelled or deleted; Redis may have forgotten."""
+    own = folder.of(record.kind, record.id)
+    with suppress(OSError):
+        return (own / CANCELLED).exists() or (
+            folder.deletion(record.id).exists() and not (own / REQUEST).exists()
+        )
+    return False
 
 
 def end_file(own: Path) -> Path:

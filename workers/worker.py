@@ -23,13 +23,20 @@ from workers.files import DataFolder, DiskFull, is_disk_full
 from workers.halving import StillOutOfMemory, batch_of, ran_out_of_memory
 from workers.jobs import Claim, JobError, Lane, Record, Status
 from workers.log import recent_lines
-from workers.outcomes import Ending, ending_of, try_write_end, write_success
+from workers.outcomes import Ending, ending_of, is_called_off, try_write_end, write_success
 from workers.outputs import StoredOutputs
 from workers.records import MEASURABLE_SECONDS
 from workers.settings import Settings
 from workers.signs import signs_now
 from workers.stalls import stall_seconds
-from workers.store import IllegalMove, OutputGoing, Renewal, StaleClaim, Store
+from workers.store import (
+    IllegalMove,
+    OutputGoing,
+    RecordNotFound,
+    Renewal,
+    StaleClaim,
+    Store,
+)
 
 if TYPE_CHECKING:
     from workers.units import Finished, Workbench
@@ -116,7 +123,8 @@ class Heartbeat:
                 logger.error("claim.lost")
                 self._end_process(EXIT_FENCED)
             if answer is not None:
-                self.is_cancelled = answer is Renewal.CANCEL
+                # Once heard it stands: a Redis that says otherwise later has forgotten it.
+                self.is_cancelled |= answer is Renewal.CANCEL
 
     def _renew(self) -> Renewal | None:
         """The answer of the store, None where it does not answer."""
@@ -201,12 +209,14 @@ class Worker:
             logger.info("unit.ended", outcome=outcome, seconds=time.monotonic() - started)
 
     def _attempt(self, claim: Claim) -> str:
+        if is_called_off(self.folder, claim.record):
+            return self._record(self._cancelled, claim)
         try:
             ending = ending_of(self.folder, claim.record)
         except OSError as error:
             return self._record(self._failed, claim, error=error)
-        if ending is not None and ending.status is not Status.SUCCEEDED:
-            return self._record(self._ended_before, claim, ending=ending)
+        if ending is not None and ending.status is Status.FAILED:
+            return self._record(self._failed_before, claim, ending=ending)
         try:
             with (
                 Heartbeat(self.store, claim, self.settings, self.is_draining) as beat,
@@ -280,22 +290,23 @@ class Worker:
             self.ring(lane, count - 1 if lane == self.lane else count)
         return "completed"
 
-    def _ended_before(self, claim: Claim, *, ending: Ending) -> str:
+    def _failed_before(self, claim: Claim, *, ending: Ending) -> str:
         """Redis lost its last second, and in it this end, which somebody may have seen."""
         logger.warning("end.repeated", status=ending.status)
-        if ending.status is Status.FAILED:
-            assert ending.error is not None, "a failure has one"
-            self.store.fail(claim, ending.error)
-        else:
-            with suppress(IllegalMove):  # cancelled meanwhile
-                self.store.cancel(claim.record.id)
-            self.store.stopped(claim)
+        assert ending.error is not None, "a failure has one"
+        self.store.fail(claim, ending.error)
         return str(ending.status)
+
+    def _cancelled(self, claim: Claim) -> str:
+        """Also where Redis forgot that it is to be cancelled."""
+        with suppress(IllegalMove, RecordNotFound):  # cancelled meanwhile, and perhaps deleted
+            self.store.cancel(claim.record.id)
+        self.store.stopped(claim)
+        return str(Status.CANCELLED)
 
     def _halted(self, claim: Claim, *, cancelled: bool) -> str:
         if cancelled:
-            self.store.stopped(claim)
-            return "cancelled"
+            return self._cancelled(claim)
         self.store.give_back(claim)
         return "given back"
 
@@ -315,9 +326,15 @@ class Worker:
         try_write_end(self.folder, record, outputs, status=Status.FAILED, error=failure)
 
     def _record(self, end: Callable[..., str], claim: Claim, **outcome: Any) -> str:
-        """Tell the record how the unit ended."""
+        """Tell the record how the unit ended, unless it is called off: that goes before."""
+
+        def tell() -> str:
+            if is_called_off(self.folder, claim.record):
+                return self._cancelled(claim)
+            return end(claim, **outcome)
+
         try:
-            return self._insist(partial(end, claim, **outcome))
+            return self._insist(tell)
         except StaleClaim:
             return "lost to another worker"
 

@@ -97,3 +97,29 @@ def test_an_end_that_redis_forgot_stands(store, work, settings, status, error):
 
     record = store.get("job_1")
     assert (record.status, record.error) == (status, error)
+
+
+@pytest.mark.parametrize("end", [succeed, break_down])
+def test_a_cancel_that_redis_forgot_while_a_unit_ran_stands(store, work, settings, end):
+    """The disk has it, and another host's worker has its unit still."""
+
+    def forget_and(*_, **__):
+        record = store.get("job_1")
+        write_end(DataFolder(settings.data), record, {}, status=Status.CANCELLED)
+        return end()
+
+    work(forget_and)
+
+    assert store.get("job_1").status is Status.CANCELLED
+    assert store.live_nonces() == set()
+
+
+def test_a_job_whose_deletion_redis_forgot_is_not_begun(store, work, settings):
+    mark = DataFolder(settings.data).deletion("job_1")
+    mark.parent.mkdir()
+    mark.touch()
+
+    work(succeed)
+
+    assert store.get("job_1").status is Status.CANCELLED
+    assert "complete" not in store.asked

@@ -142,8 +142,8 @@ BUGS = (
     Bug(
         "a drained unit counts as lost",
         "workers/worker.py",
-        'return "cancelled"\n        self.store.give_back(claim)\n',
-        'return "cancelled"\n        self.store.release(claim.worker)\n',
+        'return self._cancelled(claim)\n        self.store.give_back(claim)\n',
+        'return self._cancelled(claim)\n        self.store.release(claim.worker)\n',
         (f"{HELD}test_a_drained_worker_ends_by_itself_and_no_attempt_is_counted",),
     ),
     Bug(
@@ -173,7 +173,7 @@ BUGS = (
     Bug(
         "an end that Redis forgot does not stand",
         "workers/worker.py",
-        "if ending is not None and ending.status is not Status.SUCCEEDED:",
+        "if ending is not None and ending.status is Status.FAILED:",
         "if ending is None:",
         (f"{ANSWERS}test_an_end_that_redis_forgot_stands",),
     ),

@@ -1,5 +1,7 @@
 """A unit that hangs or kills its worker: found in time, and told with what was last seen."""
 
+from contextlib import suppress
+
 import pytest
 
 from tests.serving import wait_until
@@ -8,7 +10,7 @@ from workers import phases
 from workers.jobs import Lane, Phase, Status
 from workers.settings import Settings
 from workers.units import Finished
-from workers.worker import EXIT_FENCED, EXIT_STALLED, Heartbeat
+from workers.worker import EXIT_FENCED, EXIT_STALLED, Halted, Heartbeat
 
 QUICK = {"heartbeat_seconds": 0.01, "lease_seconds": 60}
 
@@ -115,3 +117,21 @@ def test_a_cancel_is_heard_with_the_next_beat(store, ends):
     with heartbeat(store, claim(store), ends) as beat:
         store.cancel("job_1")
         wait_until(lambda: beat.is_cancelled)
+
+
+def test_a_cancel_that_was_heard_stands_though_redis_forgets_it(store, monkeypatch, tmp_path):
+    def run_unit(unit, _outputs, _bench, on_batch):
+        store.cancel("job_1")
+        with suppress(Halted):
+            wait_until(lambda: on_batch(1))
+        store.redis.hset("ccd:record:job_1", "status", "running")
+        version = store.get("job_1").version
+        wait_until(lambda: store.get("job_1").version > version + 2)
+        on_batch(1)
+
+    monkeypatch.setattr(phases, "run_unit", run_unit)
+    submit(store, phases=[Phase("check", Lane.METHOD)])
+
+    worker_of(store, Settings(data=tmp_path, **QUICK), Lane.METHOD).run(claim(store))
+
+    assert store.get("job_1").status is Status.CANCELLED
