@@ -142,8 +142,8 @@ BUGS = (
     Bug(
         "a drained unit counts as lost",
         "workers/worker.py",
-        'return self._cancelled(claim)\n        self.store.give_back(claim)\n',
-        'return self._cancelled(claim)\n        self.store.release(claim.worker)\n',
+        "return self._cancelled(claim)\n        self.store.give_back(claim)\n",
+        "return self._cancelled(claim)\n        self.store.release(claim.worker)\n",
         (f"{HELD}test_a_drained_worker_ends_by_itself_and_no_attempt_is_counted",),
     ),
     Bug(
