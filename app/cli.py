@@ -313,7 +313,14 @@ app.add_typer(commands)
 
 def main() -> None:
     """The console script `ccd`."""
-    app()
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # of `| head`, which has seen enough: Python flushes once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 def _become(module: str, arguments: Sequence[str]) -> NoReturn:

@@ -71,7 +71,11 @@ def job_reply(record: Record, place: Place | None) -> dict[str, Any]:
         "priority": Priority(record.priority).name.lower(),
         "queue": vars(place or NO_PLACE) if record.status is Status.QUEUED else None,
         "counts": facts.get("counts", {}),
-        "warnings": [*facts.get("warnings", []), *halving_warnings(facts)],
+        "warnings": [
+            *request.get("warnings", []),
+            *facts.get("warnings", []),
+            *halving_warnings(facts),
+        ],
         "student_id": facts.get("student_id"),
         "metrics": facts.get("metrics", {}),
         **times_reply(record),

@@ -22,7 +22,9 @@ class Failure(Reply):
     phase: str | None
     message: str
     hint: str | None
-    retryable: bool
+    retryable: bool = Field(
+        description="Whether the same again may end well though nothing was changed."
+    )
 
 
 class ProgressReply(Reply):

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -159,6 +159,8 @@ class Service:
         self._children.stop(["api"], seconds=STOP_API_SECONDS)
         self._children.stop([f"worker-{lane}" for lane in Lane], seconds=STOP_WORKERS_SECONDS)
         self._children.stop(["valkey"], seconds=STOP_VALKEY_SECONDS)
+        with suppress(OSError):  # there is none, or something else is in it
+            _runtime_place(self._settings.data).rmdir()
 
 
 def stop_event() -> threading.Event:
@@ -215,19 +217,25 @@ def redis_url_of(settings: Settings) -> str | None:
     """
     if settings.redis_url is not None:
         return settings.redis_url
+    if not _runtime_place(settings.data).exists():
+        return None
     socket = runtime_folder(settings.data) / VALKEY_SOCKET
     return valkey_url(socket) if socket.exists() else None
 
 
 def runtime_folder(data: Path) -> Path:
     """A private folder with a short path, always the same one for a data folder."""
-    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-    name = f"ccd-{os.getuid()}-{sha256(os.fsencode(data.resolve())).hexdigest()[:16]}"
-    if len(str(base / name / VALKEY_SOCKET).encode()) > MAX_SOCKET_PATH:
-        base = Path("/tmp")  # noqa: S108 - the folder is checked below
-    folder = base / name
+    folder = _runtime_place(data)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = folder.lstat()
     if folder.is_symlink() or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise CannotServe(f"{folder} is not private to this user; remove it")
     return folder
+
+
+def _runtime_place(data: Path) -> Path:
+    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    name = f"ccd-{os.getuid()}-{sha256(os.fsencode(data.resolve())).hexdigest()[:16]}"
+    if len(str(base / name / VALKEY_SOCKET).encode()) > MAX_SOCKET_PATH:
+        base = Path("/tmp")  # noqa: S108 - the folder is checked below
+    return base / name

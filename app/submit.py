@@ -175,8 +175,19 @@ def submit_retry(services: Services, job: Record, *, submitter: str = NOBODY) ->
     if job.status not in {Status.FAILED, Status.CANCELLED}:
         raise Problem("job_not_retryable", f"{job.id} is {job.status}")
     check_dataset(services, job.request["dataset_id"])
-    request = {**job.request, "retry_of": job.id}
+    request = {**job.request, "retry_of": job.id, "warnings": _failed_for_good(job)}
     return _submit_job(services, request, priority=job.priority, submitter=submitter)
+
+
+def _failed_for_good(job: Record) -> list[dict[str, Any]]:
+    """A warning where only something else than the job itself can make another end of it."""
+    if job.error is None or job.error.retryable:
+        return []
+    message = (
+        f"{job.id} failed with {job.error.code}, which comes again unless something was changed: "
+        f"{job.error.message}"
+    )
+    return [{"code": "not_retryable", "classes": [], "message": message, "hint": job.error.hint}]
 
 
 def _submit_job(

@@ -15,6 +15,10 @@ from workers.sources import UPLOADS, Source, source_of
 
 #: What the record says of a dataset, kept beside its list.
 FACTS = "facts.json"
+#: What is taken, told apart by content: `models.images.FORMATS`, which needs the heavy half.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+#: Folders that a message names.
+MAX_NAMED = 3
 
 
 class RegisterFailed(Exception):
@@ -98,22 +102,24 @@ def _check_usable(
 ) -> None:
     """Refuse a dataset that is empty or mostly broken; the list of skipped files stays."""
     try:
-        _check_counts(listing, request.get("max_bad_fraction"), settings)
+        _check_counts(listing, request, settings)
     except RegisterFailed:
         (staging / SKIPPED).replace(own / SKIPPED)
         raise
 
 
-def _check_counts(listing: Listing, allowed: float | None, settings: Settings) -> None:
+def _check_counts(listing: Listing, request: Mapping[str, Any], settings: Settings) -> None:
     facts = listing.facts()
     accepted, bad = facts["counts"]["accepted"], listing.bad
     if not accepted:
         raise RegisterFailed(
             "no_images",
-            f"none of the {facts['counts']['found']} files is an image that can be used"
-            f"{_listed(facts['reasons'])}",
-            hint="the list of skipped files gives a reason for each",
+            f"none of the {facts['counts']['found']} files{_place(request['source'])} is an image "
+            f"that can be used{_listed(facts['reasons'])}",
+            hint=f"files of the formats {', '.join(FORMATS)} are taken, whatever their names, in "
+            "the folders below too; the list of skipped files gives a reason for each",
         )
+    allowed = request.get("max_bad_fraction")
     allowed = settings.max_bad_fraction if allowed is None else allowed
     if bad > allowed * (bad + accepted):
         raise RegisterFailed(
@@ -123,6 +129,15 @@ def _check_counts(listing: Listing, allowed: float | None, settings: Settings) -
             hint="the list of skipped files gives a reason for each; max_bad_fraction in the "
             "request allows more of them",
         )
+
+
+def _place(source: Mapping[str, Any]) -> str:
+    """The folders as they were named; where an upload lies is nobody's business."""
+    if source["kind"] not in {"folder", "folders"}:
+        return ""
+    paths = source.get("paths") or [source["path"]]
+    more = f" and {len(paths) - MAX_NAMED} more" if len(paths) > MAX_NAMED else ""
+    return f" in {', '.join(paths[:MAX_NAMED])}{more}"
 
 
 def _listed(reasons: Mapping[str, int]) -> str:

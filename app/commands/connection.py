@@ -39,6 +39,8 @@ def connected(url: str | None, key: str | None) -> Iterator["Client"]:
             if not client.is_ready():  # told at once; one that goes away later is waited for
                 raise ServiceUnreachable(f"no service is ready at {client.url}: try `ccd serve`")
             yield client
+    except BrokenPipeError:  # of `| head`, which has seen enough
+        raise
     except CcdError as error:
         message, code = outcome(error)
         fail(message, code=code)

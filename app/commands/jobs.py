@@ -201,6 +201,7 @@ def retry(
     """Start a failed or cancelled job once more, and print the new id; what is done is used."""
     with connected(url, key) as client:
         found = client.jobs.get(job).retry()
+        _say_warnings(found)
         print_json(found) if as_json else print(found.id)
 
 
@@ -241,8 +242,7 @@ def _wanted(
 def _estimated(found: "JobEstimate") -> dict[str, Any]:
     from app.run_display import clock, short_bytes
 
-    for warning in found.warnings:
-        say(f"warning: {warning}")
+    _say_warnings(found)
     seconds = {name: value for name, value in (found.seconds or {}).items() if value is not None}
     return {
         "images": found.images,
@@ -285,8 +285,7 @@ def _row(job: "Job") -> dict[str, Any]:
 def _fields(job: "Job") -> dict[str, Any]:
     from app.run_display import describe_progress
 
-    for warning in job.warnings:
-        say(f"warning: {warning}")
+    _say_warnings(job)
     if job.error is not None:
         say(str(job.error))
     return {
@@ -303,6 +302,11 @@ def _fields(job: "Job") -> dict[str, Any]:
         "metadata": job.metadata,
         "finished": job.finished_at,
     }
+
+
+def _say_warnings(found: "Job | JobEstimate") -> None:
+    for warning in found.warnings:
+        say(f"warning: {warning}")
 
 
 def _brief(content: dict[str, Any]) -> str:

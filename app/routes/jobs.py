@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Response
 
-from app.conditional import IfMatch
+from app.conditional import IfMatch, check_if_match
 from app.creating import CreationDep
 from app.deleting import Deleted, deleted
 from app.deps import DEFAULT_PAGE, Cursor, Limit, Services, ServicesDep, Submitter
@@ -18,6 +18,7 @@ from app.replies import (
     job_replies,
     job_reply,
     json_reply,
+    object_etag,
     polled_reply,
     retry_after,
 )
@@ -110,12 +111,14 @@ def get_job(
     response_model=Job,
     responses={
         202: {"model": Job, "description": "It was running and stops after the batch in hand."},
-        **problems("job_not_found", "job_finished"),
+        **problems("job_not_found", "job_finished", "precondition_failed"),
     },
 )
-def cancel_job(job_id: str, services: ServicesDep) -> Response:
+def cancel_job(job_id: str, services: ServicesDep, if_match: IfMatch = None) -> Response:
     """200 if the job is cancelled now, 202 if it stops soon. What is done is kept."""
-    services.record(job_id, "job")
+    record = services.record(job_id, "job")
+    if if_match is not None:
+        check_if_match(if_match, object_etag(_shown(services, record)), job_id)
     try:
         status = services.store.cancel(job_id)
     except IllegalMove as error:
@@ -147,7 +150,11 @@ def cancel_job(job_id: str, services: ServicesDep) -> Response:
     ),
 )
 async def retry_job(job_id: str, creation: CreationDep, submitter: Submitter) -> Response:
-    """A new job of the same request, `retry_of` the old one; what that one finished is reused."""
+    """A new job of the same request, `retry_of` the old one; what that one finished is reused.
+
+    One whose error is not `retryable` is taken too, as what its `hint` says may have been done
+    meanwhile: weights put in place, say. The new job has a warning `not_retryable` then.
+    """
     job = await run_sync(creation.services.record, job_id, "job")
     return await creation.of_json(
         lambda services: submit_retry(services, job, submitter=submitter),

@@ -40,6 +40,19 @@ def problem(client):
     return caught.value
 
 
+@pytest.mark.parametrize("given", ["", None, 7])
+def test_what_can_be_no_id_is_told_at_once(scripted, client, given):
+    with pytest.raises(ValueError, match=f"not empty, is {given!r}"):
+        client.jobs.get(given)
+
+    assert scripted.requests == []
+
+
+def test_only_an_error_of_the_service_is_explained(client):
+    with pytest.raises(ValueError, match="a Problem that was caught, is 'job_not_found'"):
+        client.explain("job_not_found")
+
+
 @pytest.mark.parametrize(
     ("status", "kind"),
     [

@@ -1,9 +1,18 @@
 """What is sent again, after which pause, and what is not."""
 
+from contextlib import suppress
+
 import httpx
 import pytest
 
-from ccd_client import Client, Patience, ServiceUnreachable, TooManyRequests, Unavailable
+from ccd_client import (
+    Client,
+    Patience,
+    ServiceUnreachable,
+    TooManyRequests,
+    Unavailable,
+    UnexpectedAnswer,
+)
 from ccd_client.retries import Tries
 from scripted import HANGS_UP, JOB, QUICK, says
 
@@ -34,6 +43,33 @@ def test_two_creations_have_two_keys(scripted, client):
         client.jobs.create(dataset="ds_1", classes=["cat"])
 
     assert len({request.headers["idempotency-key"] for request in scripted.requests}) == 2
+
+
+def test_a_creation_has_the_key_that_was_chosen(scripted, client, tmp_path):
+    scripted.will(says(JOB, 202))
+    image, own = tmp_path / "a.jpg", {"idempotency_key": "mine"}
+    image.write_bytes(b"x")
+
+    job = client.jobs.create(dataset="ds_1", classes=["cat"], **own)
+    job.retry(**own)
+    for call in (
+        lambda: client.datasets.create("/photos", **own),
+        lambda: client.datasets.upload(image, **own),
+        lambda: job.export("csv", **own),
+        lambda: job.evaluate(image, **own),
+    ):
+        with suppress(UnexpectedAnswer):  # it is told of a job
+            call()
+
+    assert [request.headers["idempotency-key"] for request in scripted.requests] == ["mine"] * 6
+
+
+@pytest.mark.parametrize("key", ["", "two words", "ä", "x" * 256])
+def test_what_can_be_no_key_is_not_sent(scripted, client, key):
+    with pytest.raises(ValueError, match="1 to 255 visible ASCII"):
+        client.jobs.create(dataset="ds_1", classes=["cat"], idempotency_key=key)
+
+    assert scripted.requests == []
 
 
 @pytest.mark.parametrize("answer", [HANGS_UP, AWAY])

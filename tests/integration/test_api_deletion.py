@@ -437,6 +437,22 @@ def test_a_job_is_tried_again_as_it_was_asked_for(api, end):
     assert reply.headers["location"] == f"/v1/jobs/{new['id']}"
 
 
+@pytest.mark.parametrize("retryable", [True, False])
+def test_a_failure_that_comes_again_is_warned_of_and_tried_as_something_may_be_other(
+    api, retryable
+):
+    job_id = api.new_job()
+    claim = api.store.claim(Lane.METHOD, worker="w", nonce="n")
+    error = JobError("weights_missing", "check", "No file.", "Put it there.", retryable=retryable)
+    api.store.fail(claim, error)
+
+    new = api.post(f"/v1/jobs/{job_id}/retry").json()
+
+    told = [(each["code"], each["hint"]) for each in new["warnings"]]
+    assert told == ([] if retryable else [("not_retryable", "Put it there.")])
+    assert api.get(f"/v1/jobs/{new['id']}").json()["warnings"] == new["warnings"]
+
+
 def test_a_job_that_goes_on_or_succeeded_is_not_tried_again(api, job_id):
     replies = [api.post(f"/v1/jobs/{id}/retry") for id in (job_id, api.new_job())]
 

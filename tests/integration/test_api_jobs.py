@@ -141,6 +141,23 @@ def test_cancelling_answers_by_what_the_job_was_doing(api):
     assert api.get(f"/v1/jobs/{queued}").json()["status"] == "cancelled"
 
 
+def test_a_job_is_cancelled_only_as_the_version_that_was_named(api):
+    job_id = api.new_job()
+    path, etag = f"/v1/jobs/{job_id}", api.get(f"/v1/jobs/{job_id}").headers["etag"]
+
+    stale = api.post(f"{path}/cancel", headers={"If-Match": '"another"'})
+    status = api.get(path).json()["status"]
+    fresh = api.post(f"{path}/cancel", headers={"If-Match": etag})
+
+    assert (stale.status_code, stale.json()["code"], status) == (
+        412,
+        "precondition_failed",
+        "queued",
+    )
+    assert stale.headers["etag"] == etag
+    assert (fresh.status_code, fresh.json()["status"]) == (200, "cancelled")
+
+
 def test_a_failed_job_tells_its_error(api):
     job_id = api.new_job()
     claim = api.store.claim(Lane.METHOD, worker="w", nonce="n1")

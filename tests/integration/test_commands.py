@@ -3,6 +3,9 @@
 import csv
 import io
 import json
+import subprocess
+import sys
+from subprocess import PIPE
 from unittest.mock import Mock
 
 import pytest
@@ -15,6 +18,7 @@ from app.exit_codes import Exit
 from ccd_client import ServerFault, ServiceUnreachable, StorageFull, Unavailable, WaitTimedOut
 from scripted import HANGS_UP, Scripted, says
 from tests.integration.conftest import COLUMNS, PATHS
+from tests.serving import ROOT
 
 
 @pytest.fixture
@@ -164,6 +168,21 @@ def test_a_cancelled_job_is_tried_again_and_deleted(ccd, api):
     assert ccd("jobs", "delete", again, "--yes").exit_code == 2
     assert json.loads(ccd("jobs", "delete", job_id, "--yes", "--json").stdout)["deleted"]
     assert ccd("jobs", "show", job_id).exit_code == 2
+
+
+@pytest.mark.parametrize("words", [("jobs", "list"), ("jobs", "events")])
+def test_a_reader_that_has_seen_enough_is_no_fault(ccd, api, words):
+    """Whether lines are written as they come, or all at the end of the process."""
+    job_id = api.new_job()
+    api.store.cancel(job_id)
+    words = [*words, *([job_id] if words[1] == "events" else [])]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app.cli", *words], stdout=PIPE, stderr=PIPE, cwd=ROOT
+    )
+    process.stdout.close()
+
+    assert (process.stderr.read(), process.wait(60)) == (b"", 1)
+    process.stderr.close()
 
 
 def test_the_log_and_the_events_of_a_job_are_lines(ccd, scored):

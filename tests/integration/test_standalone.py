@@ -13,8 +13,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from app.cli import app
-from app.standalone import SERVICE_FILE, Service
+from app.standalone import SERVICE_FILE, Service, redis_url_of
 from tests.serving import Serve, survivors, wait_until
+from workers.settings import Settings
 
 PARTS = ("valkey", "api", "worker-io", "worker-method")
 linux_only = pytest.mark.skipif(
@@ -64,9 +65,11 @@ def test_it_says_where_it_listens_once_it_can_work(shared):
     }
 
 
-def test_sigterm_ends_api_workers_and_valkey_in_this_order(serve):
-    service = serve().wait_until_ready()
+def test_sigterm_ends_api_workers_and_valkey_in_this_order(serve, tmp_path_factory):
+    private = tmp_path_factory.mktemp("x")  # what the service makes for its socket
+    service = serve(env={"XDG_RUNTIME_DIR": str(private)}).wait_until_ready()
     family = service.family
+    assert list(private.iterdir())
     started = time.monotonic()
 
     service.process.terminate()
@@ -77,6 +80,15 @@ def test_sigterm_ends_api_workers_and_valkey_in_this_order(serve):
     assert stopped == ["api", "worker-io", "worker-method", "valkey"]
     assert survivors(family) == []
     assert not (service.data / SERVICE_FILE).exists()
+    assert list(private.iterdir()) == []
+
+
+def test_who_looks_for_a_service_makes_no_folder_for_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+
+    assert redis_url_of(Settings(data=tmp_path / "data", redis_url=None)) is None
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_second_signal_ends_it_at_once(serve):

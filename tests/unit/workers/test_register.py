@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from pyarrow.parquet import ParquetFile
 
+from models.images import FORMATS
 from workers import sources
 from workers.archives import ArchiveRejected
 from workers.files import DataFolder, DiskFull
@@ -390,7 +391,8 @@ def test_without_a_usable_image_there_is_no_dataset(bench, files):
     error = failed(bench, max_bad_fraction=1)
 
     assert error.code == "no_images"
-    assert str(error).startswith(f"none of the {len(files)} files")
+    assert str(error).startswith(f"none of the {len(files)} files in {bench.photos} is an image")
+    assert ", ".join(FORMATS) in error.hint
     assert set(bench.skipped()) == set(files)
 
 

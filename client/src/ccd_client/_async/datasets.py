@@ -56,6 +56,7 @@ class AsyncDatasets:
         source: Mapping[str, Any] | None = None,
         name: str | None = None,
         max_bad_fraction: float | None = None,
+        idempotency_key: str | None = None,
     ) -> AsyncDataset:
         """Register a folder of the server, several as one dataset, or another source there."""
         body = {
@@ -63,7 +64,8 @@ class AsyncDatasets:
             "name": name,
             "max_bad_fraction": max_bad_fraction,
         }
-        return self._dataset(await self._transport.json(create(at("datasets"), body)))
+        call = create(at("datasets"), body, idempotency_key)
+        return self._dataset(await self._transport.json(call))
 
     async def upload(
         self,
@@ -72,6 +74,7 @@ class AsyncDatasets:
         name: str | None = None,
         max_bad_fraction: float | None = None,
         on_progress: OnBytes | None = None,
+        idempotency_key: str | None = None,
     ) -> AsyncDataset:
         """Send a folder, a zip file or single images of this machine."""
         fields = given({"name": name, "max_bad_fraction": max_bad_fraction})
@@ -81,6 +84,7 @@ class AsyncDatasets:
             fields={field: str(value) for field, value in fields.items()},
             files_field="files",
             on_progress=on_progress,
+            idempotency_key=idempotency_key,
         )
         return self._dataset(content)
 

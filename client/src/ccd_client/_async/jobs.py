@@ -77,9 +77,9 @@ class AsyncJob(AsyncWork, JobFields):
         """Stop it; what is done is kept."""
         return self.become(await self._transport.json(Call("POST", f"{self.path}/cancel")))
 
-    async def retry(self) -> "AsyncJob":
+    async def retry(self, *, idempotency_key: str | None = None) -> "AsyncJob":
         """A new job that goes on where this one failed or was cancelled."""
-        content = await self._transport.json(create(f"{self.path}/retry", {}))
+        content = await self._transport.json(create(f"{self.path}/retry", {}, idempotency_key))
         return AsyncJob.of(content, self._transport)
 
     async def delete(self) -> Receipt:
@@ -162,6 +162,7 @@ class AsyncJob(AsyncWork, JobFields):
         max_score: float | None = None,
         label_count: int | None = None,
         disagree: Sequence[str] | None = None,
+        idempotency_key: str | None = None,
         **options: Any,
     ) -> AsyncExport:
         """Write its labels for other tools: csv, parquet, coco, label_studio, ...
@@ -179,10 +180,13 @@ class AsyncJob(AsyncWork, JobFields):
             }
         )
         body = {"format": format, "filters": filters or None, **options}
-        content = await self._transport.json(create(f"{self.path}/exports", body))
+        call = create(f"{self.path}/exports", body, idempotency_key)
+        content = await self._transport.json(call)
         return AsyncExport.of(content, self._transport)
 
-    async def evaluate(self, truth: Files, **options: Any) -> AsyncEvaluation:
+    async def evaluate(
+        self, truth: Files, *, idempotency_key: str | None = None, **options: Any
+    ) -> AsyncEvaluation:
         """Compare its labels with a truth of this machine: one file, e.g. a CSV.
 
         `options`: `format`, `split`, `name`.
@@ -193,6 +197,7 @@ class AsyncJob(AsyncWork, JobFields):
             fields={name: str(value) for name, value in given(options).items()},
             files_field="truth",
             on_progress=None,
+            idempotency_key=idempotency_key,
         )
         return AsyncEvaluation.of(content, self._transport)
 
@@ -224,6 +229,7 @@ class AsyncJobs:
         name: str | None = None,
         metadata: Mapping[str, str] | None = None,
         priority: str | None = None,
+        idempotency_key: str | None = None,
     ) -> AsyncJob:
         """Look for classes in a dataset, or in a folder of the server that is registered first."""
         body = job_body(
@@ -235,7 +241,7 @@ class AsyncJobs:
             metadata=metadata,
             priority=priority,
         )
-        return self._job(await self._transport.json(create(at("jobs"), body)))
+        return self._job(await self._transport.json(create(at("jobs"), body, idempotency_key)))
 
     async def estimate(
         self,

@@ -48,12 +48,13 @@ class AsyncStudent(AsyncHandle, StudentFields):
         folder: ServerFolders | None = None,
         name: str | None = None,
         on_progress: OnBytes | None = None,
+        idempotency_key: str | None = None,
     ) -> AsyncPrediction:
         """Ask it about files of this machine, a dataset, or a folder of the server."""
         path = f"{self.path}/predictions"
         if files is None:
             body = {**images_body(dataset, folder, None), "name": name}
-            content = await self._transport.json(create(path, body))
+            content = await self._transport.json(create(path, body, idempotency_key))
         else:
             content = await self._transport.upload(
                 path,
@@ -61,6 +62,7 @@ class AsyncStudent(AsyncHandle, StudentFields):
                 fields=given({"name": name}),
                 files_field="images",
                 on_progress=on_progress,
+                idempotency_key=idempotency_key,
             )
         return AsyncPrediction.of(content, self._transport)
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from ccd_client._async_io import HttpClient, HttpTransport, Stream, opened, raw, sent, sleep
-from ccd_client.calls import IDEMPOTENCY_KEY, Call
+from ccd_client.calls import Call, once
 from ccd_client.credentials import check_url, checked_key
 from ccd_client.downloads import OnBytes as OnReceived
 from ccd_client.downloads import Saving
@@ -121,13 +121,14 @@ class AsyncTransport:
         fields: Mapping[str, str],
         files_field: str,
         on_progress: OnBytes | None,
+        idempotency_key: str | None = None,
     ) -> dict[str, Any]:
         """The answer to files, which are sent as they are read from the disk."""
         mark = uuid.uuid4().hex
         upload = Upload(
             files, fields=fields, files_field=files_field, boundary=mark, on_bytes=on_progress
         )
-        headers = {"Content-Type": upload.media_type, IDEMPOTENCY_KEY: mark}
+        headers = {"Content-Type": upload.media_type, **once(idempotency_key)}
         call = Call("POST", path, headers=headers, body=upload.body, timeout=UPLOAD_TIMEOUT)
         return await self.json(call)
 

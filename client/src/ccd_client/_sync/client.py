@@ -16,7 +16,7 @@ from ccd_client._sync.transport import Transport
 from ccd_client._sync_io import HttpTransport
 from ccd_client.calls import Call, at, get
 from ccd_client.credentials import service_key, service_url
-from ccd_client.errors import CcdError, Problem
+from ccd_client.errors import BadSetting, CcdError, Problem
 from ccd_client.models import AuditEntry, Worker
 from ccd_client.retries import Patience
 
@@ -93,7 +93,13 @@ class Client:
         return self._transport.json(get(at("usage")))
 
     def explain(self, problem: Problem) -> str:
-        """What an error means and what helps, in the service's words."""
+        """What an error means and what helps, in the service's words.
+
+        Raises:
+            BadSetting: it is no error of the service.
+        """
+        if not isinstance(problem, Problem):
+            raise BadSetting(f"explain takes a Problem that was caught, is {problem!r}")
         page = problem.type.removeprefix(self.url)
         if not page.startswith("/"):
             return problem.title  # somebody else's, who gets no key of ours

@@ -77,9 +77,9 @@ class Job(Work, JobFields):
         """Stop it; what is done is kept."""
         return self.become(self._transport.json(Call("POST", f"{self.path}/cancel")))
 
-    def retry(self) -> "Job":
+    def retry(self, *, idempotency_key: str | None = None) -> "Job":
         """A new job that goes on where this one failed or was cancelled."""
-        content = self._transport.json(create(f"{self.path}/retry", {}))
+        content = self._transport.json(create(f"{self.path}/retry", {}, idempotency_key))
         return Job.of(content, self._transport)
 
     def delete(self) -> Receipt:
@@ -160,6 +160,7 @@ class Job(Work, JobFields):
         max_score: float | None = None,
         label_count: int | None = None,
         disagree: Sequence[str] | None = None,
+        idempotency_key: str | None = None,
         **options: Any,
     ) -> Export:
         """Write its labels for other tools: csv, parquet, coco, label_studio, ...
@@ -177,10 +178,13 @@ class Job(Work, JobFields):
             }
         )
         body = {"format": format, "filters": filters or None, **options}
-        content = self._transport.json(create(f"{self.path}/exports", body))
+        call = create(f"{self.path}/exports", body, idempotency_key)
+        content = self._transport.json(call)
         return Export.of(content, self._transport)
 
-    def evaluate(self, truth: Files, **options: Any) -> Evaluation:
+    def evaluate(
+        self, truth: Files, *, idempotency_key: str | None = None, **options: Any
+    ) -> Evaluation:
         """Compare its labels with a truth of this machine: one file, e.g. a CSV.
 
         `options`: `format`, `split`, `name`.
@@ -191,6 +195,7 @@ class Job(Work, JobFields):
             fields={name: str(value) for name, value in given(options).items()},
             files_field="truth",
             on_progress=None,
+            idempotency_key=idempotency_key,
         )
         return Evaluation.of(content, self._transport)
 
@@ -222,6 +227,7 @@ class Jobs:
         name: str | None = None,
         metadata: Mapping[str, str] | None = None,
         priority: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Job:
         """Look for classes in a dataset, or in a folder of the server that is registered first."""
         body = job_body(
@@ -233,7 +239,7 @@ class Jobs:
             metadata=metadata,
             priority=priority,
         )
-        return self._job(self._transport.json(create(at("jobs"), body)))
+        return self._job(self._transport.json(create(at("jobs"), body, idempotency_key)))
 
     def estimate(
         self,

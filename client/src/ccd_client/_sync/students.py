@@ -48,12 +48,13 @@ class Student(Handle, StudentFields):
         folder: ServerFolders | None = None,
         name: str | None = None,
         on_progress: OnBytes | None = None,
+        idempotency_key: str | None = None,
     ) -> Prediction:
         """Ask it about files of this machine, a dataset, or a folder of the server."""
         path = f"{self.path}/predictions"
         if files is None:
             body = {**images_body(dataset, folder, None), "name": name}
-            content = self._transport.json(create(path, body))
+            content = self._transport.json(create(path, body, idempotency_key))
         else:
             content = self._transport.upload(
                 path,
@@ -61,6 +62,7 @@ class Student(Handle, StudentFields):
                 fields=given({"name": name}),
                 files_field="images",
                 on_progress=on_progress,
+                idempotency_key=idempotency_key,
             )
         return Prediction.of(content, self._transport)
 
