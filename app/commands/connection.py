@@ -74,6 +74,6 @@ def sure(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        fail("nobody is here to be asked: say --yes", code=Exit.REFUSED)
+        fail(f"{question} Nobody is here to be asked: say --yes", code=Exit.REFUSED)
     if not typer.confirm(question):
         fail("nothing was done", code=Exit.REFUSED)

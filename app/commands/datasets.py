@@ -141,8 +141,12 @@ def delete(
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete a dataset; a folder of the server stays as it is."""
-    sure(f"delete {dataset}?", yes=yes)
+    """Delete a dataset; a folder of the server stays as it is.
+
+    Its jobs have no maps and no new yolo_cls exports then, predictions on it have no rows.
+    """
+    lost = "Its jobs then have no maps and no new yolo_cls exports, predictions on it have no rows."
+    sure(f"{lost} Delete {dataset}?", yes=yes)
     with connected(url, key) as client:
         receipt = client.datasets.get(dataset).delete()
         print_json(receipt) if as_json else print_fields(receipt.model_dump())

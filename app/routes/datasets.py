@@ -159,7 +159,9 @@ async def delete_dataset(
 ) -> Response:
     """Its record, list and uploaded images; a folder on the server stays as it is.
 
-    What jobs made of it stays too.
+    What jobs made of it stays too, but for what needs the images or their list: from then on maps
+    (`.../cam`), new exports in `yolo_cls` and the rows of predictions on it are answered with 410
+    `dataset_deleted`, and none of its jobs can be tried again.
     """
     return await deleted(services, dataset_id, "ds", dataset_reply, if_match=if_match)
 

@@ -86,6 +86,7 @@ def test_what_is_deleted_is_asked_for_first(ccd, api):
 
     assert (refused.exit_code, deleted.exit_code) == (2, 0)
     assert "--yes" in refused.stderr
+    assert "no maps and no new yolo_cls exports" in refused.stderr
     assert ccd("datasets", "show", dataset_id).exit_code == 2
 
 

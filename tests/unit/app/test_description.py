@@ -180,6 +180,12 @@ def test_keys_are_declared_and_asked_of_all_calls_but_those_that_need_none():
     assert without == {path for path in DESCRIBED["paths"] if is_open(path)}
 
 
+def test_who_deletes_a_dataset_reads_before_what_is_answered_with_410_then():
+    said = OPERATIONS["delete_dataset"][1]["description"]
+
+    assert all(word in said for word in ("`dataset_deleted`", "/cam", "yolo_cls", "predictions"))
+
+
 def test_every_code_of_an_error_can_be_met():
     met = set().union(*(codes(operation) for _, operation in OPERATIONS.values()))
 

@@ -38,7 +38,10 @@ class AsyncDataset(AsyncWork, DatasetFields):
         return AsyncPages(self._transport, f"{self.path}/skipped", {}, SkippedFile.read)
 
     async def delete(self) -> Receipt:
-        """Delete it; a folder of the server stays as it is."""
+        """Delete it; a folder of the server stays as it is.
+
+        Maps and new `yolo_cls` exports of its jobs, and rows of predictions on it, are `Gone` then.
+        """
         content = await self._transport.json(Call("DELETE", self.path))
         return Receipt.read({"id": self.id, **content})
 

@@ -38,7 +38,10 @@ class Dataset(Work, DatasetFields):
         return Pages(self._transport, f"{self.path}/skipped", {}, SkippedFile.read)
 
     def delete(self) -> Receipt:
-        """Delete it; a folder of the server stays as it is."""
+        """Delete it; a folder of the server stays as it is.
+
+        Maps and new `yolo_cls` exports of its jobs, and rows of predictions on it, are `Gone` then.
+        """
         content = self._transport.json(Call("DELETE", self.path))
         return Receipt.read({"id": self.id, **content})
 
