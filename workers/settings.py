@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     #: How long progress may stand still before a worker ends itself, in seconds, in every phase.
     #: None: as workers/stalls.py has it for each.
     stall_seconds: Seconds | None = None
+    #: How long a unit may take to stop that is cancelled, or whose worker drains, before its worker
+    #: gives it back and ends itself, in seconds. Less than the time until SIGKILL.
+    stop_seconds: Seconds = 20
     #: How often lost work is looked for, in seconds.
     reap_seconds: Seconds = 5
     #: How often one unit may lose its worker before its record fails.

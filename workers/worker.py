@@ -51,8 +51,9 @@ RING_AGAIN_SECONDS = 3600
 REDIS_SECONDS = 600
 #: How long it leaves it alone between two calls.
 RETRY_SECONDS = 1.0
-#: Exit status of a process that lost its claim or stopped making progress.
-EXIT_FENCED, EXIT_STALLED = 70, 71
+#: Exit status of a process that lost its claim, stopped making progress, or was not done in time
+#: with a unit that had to stop.
+EXIT_FENCED, EXIT_STALLED, EXIT_LATE = 70, 71, 72
 
 
 class Halted(Exception):
@@ -62,8 +63,9 @@ class Halted(Exception):
 class Heartbeat:
     """Renews one claim from a thread and carries progress; ends the process when it must.
 
-    The process ends when the nonce is refused (the unit is somebody else's now) or when `done` has
-    not moved for the stall limit (a hung kernel keeps a mere alive-signal going).
+    The process ends when the nonce is refused (the unit is somebody else's now), when `done` has
+    not moved for the stall limit (a hung kernel keeps a mere alive-signal going), or when the unit
+    should stop and does not: what fetches weights, or is one long step, comes by no batch.
     """
 
     def __init__(
@@ -85,6 +87,9 @@ class Heartbeat:
             target=run, args=(self._beat,), name="heartbeat", daemon=True
         )
         self.is_cancelled = False
+        self._told_to_stop_at: float | None = None
+        #: Held while the outcome is written: a unit that is about to end is not given back.
+        self.recording = threading.Lock()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -125,6 +130,38 @@ class Heartbeat:
             if answer is not None:
                 # Once heard it stands: a Redis that says otherwise later has forgotten it.
                 self.is_cancelled |= answer is Renewal.CANCEL
+            if self._is_late() and self._give_back():
+                logger.error("unit.late", cancelled=self.is_cancelled)
+                self._end_process(EXIT_LATE)
+
+    def _is_late(self) -> bool:
+        """Whether the unit should have stopped long ago."""
+        now = time.monotonic()
+        if not self.is_cancelled and not self._is_draining():
+            self._told_to_stop_at = None
+        elif self._told_to_stop_at is None:
+            self._told_to_stop_at = now
+        told_at = self._told_to_stop_at
+        return told_at is not None and now - told_at >= self._settings.stop_seconds
+
+    def _give_back(self) -> bool:
+        """Whether the unit is no longer this process's; nothing that it still does counts."""
+        if self._over.is_set() or not self.recording.acquire(blocking=False):
+            return False  # it ends by itself
+        try:
+            if self.is_cancelled:
+                with suppress(IllegalMove, RecordNotFound):  # as it should be
+                    self._store.cancel(self._claim.record.id)
+            self._store.give_back(self._claim)
+        except StaleClaim:
+            return True
+        except RedisError as error:
+            logger.warning("heartbeat.unheard", error=str(error))
+            return False
+        else:
+            return True
+        finally:
+            self.recording.release()
 
     def _renew(self) -> Renewal | None:
         """The answer of the store, None where it does not answer."""
@@ -224,7 +261,8 @@ class Worker:
             ):
                 fault("unit.started", claim.unit_id, redis=self.store.redis)
                 finished = self._work(claim, beat.on_batch)
-                self._ask(partial(self._write_success, claim, finished))
+                with beat.recording:
+                    self._ask(partial(self._write_success, claim, finished))
         except Halted:
             return self._record(self._halted, claim, cancelled=beat.is_cancelled)
         except Exception as error:  # noqa: BLE001 - every failure of a unit ends its record

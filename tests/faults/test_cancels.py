@@ -10,6 +10,7 @@ from tests.faults.worlds import JOB, PHASES
 from workers.files import DataFolder
 from workers.jobs import Status
 from workers.outcomes import CANCELLED
+from workers.worker import EXIT_LATE
 
 
 @pytest.mark.parametrize("phase", long_but_for("train", phases=PHASES[1:]))
@@ -27,6 +28,22 @@ def test_a_cancelled_job_stops_in_the_middle_of_a_phase(new_world, phase):
     assert job.status is Status.CANCELLED
     assert hand.drain() == 0
     assert world.published() == published
+    assert world.attempts("lost") == {}
+    assert world.store.live_nonces() == set()
+
+
+def test_a_cancelled_job_ends_though_its_unit_does_not_listen(new_world):
+    """As one that fetches weights: there is no batch at which it could hear of it."""
+    world = new_world(before="report")
+    world.submit()
+    hand = world.hand("unit.started@/check/=hang", stop_seconds=0.5)
+    world.watch_until(lambda: "fault.met" in hand.said)
+
+    assert world.store.cancel(JOB) is Status.CANCELLING
+    world.watch_until(hand.is_dead)
+
+    assert world.job().status is Status.CANCELLED
+    assert hand.process.exitcode == EXIT_LATE
     assert world.attempts("lost") == {}
     assert world.store.live_nonces() == set()
 

@@ -8,7 +8,7 @@ import pytest
 from tests.faults.test_killed_phases import MIDDLE, long_but_for
 from tests.faults.worlds import result_of
 from workers.jobs import Status
-from workers.worker import EXIT_FENCED, EXIT_STALLED
+from workers.worker import EXIT_FENCED, EXIT_LATE, EXIT_STALLED
 
 
 def take_over(world, faults):
@@ -98,6 +98,21 @@ def test_a_drained_worker_ends_by_itself_and_no_attempt_is_counted(new_world, go
 
     assert world.attempts("lost") == {}
     assert hand.ends == [0]
+    assert result_of(world).differences(golden.result) == []
+
+
+def test_a_drained_worker_gives_back_a_unit_that_does_not_listen(new_world, golden):
+    world = new_world(before="report")
+    world.submit()
+    hand = world.hand("unit.started@/check/=hang", stop_seconds=0.5)
+    world.watch_until(lambda: "fault.met" in hand.said)
+
+    assert hand.drain() == EXIT_LATE
+    assert world.store.live_nonces() == set()
+    world.succeed()
+
+    assert world.attempts("given_back") == {"check": 1}
+    assert world.attempts("lost") == {}
     assert result_of(world).differences(golden.result) == []
 
 

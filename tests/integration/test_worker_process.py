@@ -15,6 +15,7 @@ from tests.serving import ROOT, survivors, wait_until
 from tests.store_calls import STANDING
 from workers.jobs import Lane
 from workers.registry import Registry, worker_name
+from workers.stats import read_stats
 
 LEASE_SECONDS = 3
 
@@ -126,6 +127,24 @@ def test_a_worker_is_listed_while_it_lives_and_leaves_when_it_is_drained(api, en
     assert worker.process.wait(60) == 0
     assert listed(api) == []
     assert check(environment, "io").returncode == 1
+
+
+def test_a_drained_worker_ends_though_its_unit_does_not_listen(api, environment, tmp_path):
+    environment |= {"CCD_FAULTS": "unit.started=hang", "CCD_STOP_SECONDS": "0.5"}
+    worker = WorkerProcess(environment, tmp_path / "worker.txt")
+    try:
+        dataset_id, _ = register(api, "deaf")
+        wait_until(lambda: "fault.met" in worker.log.read_text(), seconds=120)
+
+        worker.process.terminate()
+        assert worker.process.wait(30) == 0
+    finally:
+        worker.end()
+
+    assert api.store.waiting(Lane.IO) == 1
+    attempts = read_stats(api.store).attempts
+    assert attempts == {("register", "given_back"): 1}
+    assert api.store.get(dataset_id).error is None
 
 
 def test_a_worker_that_was_killed_disappears_after_a_lease(api, worker):
