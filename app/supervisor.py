@@ -131,7 +131,13 @@ class Supervisor:
     def _start_again(self, child: Child) -> None:
         if child.start_again_at is None or time.monotonic() < child.start_again_at:
             return
-        child.process = child.start()
+        try:
+            child.process = child.start()
+        except (OSError, subprocess.SubprocessError) as error:  # no memory, files or processes left
+            child.deaths, pause = child.deaths.and_after(0)
+            child.start_again_at = time.monotonic() + pause
+            self._say(f"{child.name} cannot be started: {error}; once more in {pause:g} s")
+            return
         child.started_at = time.monotonic()
         child.start_again_at = None
         self._say(f"{child.name} started, process {child.process.pid}")

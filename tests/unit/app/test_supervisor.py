@@ -1,5 +1,6 @@
 """Children are kept running, reported, and ended in order; programs of one line stand in."""
 
+import errno
 import signal
 import subprocess
 import sys
@@ -117,6 +118,25 @@ def test_the_end_of_a_child_is_told_by_its_process(supervisor, add):
     supervisor.check()
 
     assert ended == [child.pid]
+
+
+def test_a_child_that_cannot_be_started_for_a_while_is_started_later(supervisor, said, tmp_path):
+    log, broken = tmp_path / "clock.log", [OSError(errno.ENOMEM, "no memory")]
+
+    def start():
+        if len(said) > 1 and broken:
+            raise broken.pop()
+        return start_child([sys.executable, "-c", SLEEP], log=log)
+
+    child = start()
+    supervisor.add("clock", child, start, log=log)
+    child.kill()
+    child.wait()
+
+    wait_until(lambda: supervisor.check() or len(said) == 4)
+
+    assert said[2] == "clock cannot be started: [Errno 12] no memory; once more in 1 s"
+    assert said[3].startswith("clock started")
 
 
 def test_children_that_are_stopped_stay_stopped(supervisor, add, said):
