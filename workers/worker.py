@@ -26,6 +26,7 @@ from workers.log import recent_lines
 from workers.outcomes import Ending, ending_of, is_called_off, try_write_end, write_success
 from workers.outputs import StoredOutputs
 from workers.records import MEASURABLE_SECONDS
+from workers.registry import Registry
 from workers.settings import Settings
 from workers.signs import signs_now
 from workers.stalls import stall_seconds
@@ -325,8 +326,22 @@ class Worker:
         fault("unit.recorded", claim.unit_id, redis=self.store.redis)
         for lane, count in rings.items():
             # This process takes one unit of its own lane itself.
-            self.ring(lane, count - 1 if lane == self.lane else count)
+            others = count - 1 if lane == self.lane else count
+            self.ring(lane, self._useful_bells(lane, others))
         return "completed"
+
+    def _useful_bells(self, lane: Lane, units: int) -> int:
+        """One a worker, since each that hears one takes unit after unit.
+
+        For one that comes later the reapers ring.
+        """
+        if units <= 1:
+            return units
+        try:
+            there = sum(entry.standing.lane is lane for entry in Registry(self.store).list())
+        except RedisError:
+            there = 1
+        return min(units, max(1, there))
 
     def _failed_before(self, claim: Claim, *, ending: Ending) -> str:
         """Redis lost its last second, and in it this end, which somebody may have seen."""

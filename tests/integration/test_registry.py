@@ -17,6 +17,7 @@ from workers.reaper import Reaper
 from workers.registry import Registry, place, worker_name
 from workers.settings import Settings
 from workers.store import Store
+from workers.units import Finished
 
 
 @pytest.fixture
@@ -227,3 +228,17 @@ def test_a_record_from_before_versions_is_for_everybody(redis_client):
     redis_client.hdel("ccd:record:job_1", "method")
 
     assert claim(old).record.id == "job_1"
+
+
+@pytest.mark.parametrize(("there", "bells"), [(0, 1), (3, 3)])
+def test_a_phase_that_opens_is_rung_for_once_a_worker(store, registry, worker, there, bells):
+    for number in range(there):
+        registry.announce(replace(STANDING, name=f"method@a:{number}"))
+    registry.announce(replace(STANDING, name="io@a:9", lane=Lane.IO))
+    submit(store, phases=[*CHECK, replace(SHARDS, units=50)])
+    rung = []
+    worker.ring = lambda lane, count: rung.append((lane, count))
+
+    worker._completed(claim(store), finished=Finished("", 1))
+
+    assert rung == [(Lane.METHOD, bells)]
