@@ -16,6 +16,7 @@ from tests.valkeys import Mortal, mortal_valkey
 from workers.jobs import Status
 from workers.settings import Settings
 from workers.store import connect
+from workers.worker import EXIT_FENCED
 
 LONG = pytest.mark.long
 #: An answer while Redis is away must not take longer, in seconds.
@@ -148,18 +149,26 @@ def test_a_worker_cut_off_for_longer_than_its_lease_yields_and_changes_no_byte(
     world_before, golden, place, seconds
 ):
     world = world_before("train", grace_seconds=1)
-    cut_off = world.hand("unit.batch@train=stop", redis_url=place.line.url)
-    world.live_until(cut_off.is_stopped)
-    place.line.fall_silent()
-    time.sleep(seconds)  # the outage itself
-    cut_off.signal(signal.SIGCONT)
-    world.hand(name="second")
-    world.end_lease(cut_off)
-    world.live_until(lambda: world.attempts("lost"))
-    place.line.heal()
+    with api_of(world, place) as api:
+        # It has the unit in hand and lives: its heart beats all the time.
+        cut_off = world.hand("unit.batch@train=hang", redis_url=place.line.url)
+        world.watch_until(lambda: "fault.met" in cut_off.said)
+        place.line.fall_silent()
+        world.hand(name="second")
+        world.end_lease(cut_off)
+        world.live_until(lambda: world.attempts("lost"))
+        if seconds:
+            time.sleep(seconds)  # the outage itself
+            check_api(api, silent)
+        world.watch_until(lambda: "heartbeat.unheard" in cut_off.said)
+        assert not cut_off.is_dead()
+        place.line.heal()
 
-    world.succeed()
+        world.live_until(lambda: cut_off.ends)
+        world.succeed()
 
+    assert cut_off.ends == [EXIT_FENCED]
+    assert "claim.lost" in cut_off.said
     assert world.attempts("lost") == {"train": 1}
     assert result_of(world).differences(golden.result) == []
 
