@@ -456,9 +456,9 @@ class Store:
         """Ends the record and takes its other units from their workers."""
         return Status(self._run_claimed("fail", claim, json.dumps(vars(error))))
 
-    def give_back(self, claim: Claim) -> Status:
-        """Puts the unit back into the queue; the attempt is not counted."""
-        return Status(self._run_claimed("give_back", claim))
+    def give_back(self, claim: Claim, *, after_seconds: float = 0) -> Status:
+        """Puts the unit back into the queue, now or later; the attempt is not counted."""
+        return Status(self._run_claimed("give_back", claim, round(after_seconds * 1000)))
 
     def stopped(self, claim: Claim) -> Status:
         """The unit has stopped because its record is to be cancelled."""

@@ -52,6 +52,9 @@ RING_AGAIN_SECONDS = 3600
 REDIS_SECONDS = 600
 #: How long it leaves it alone between two calls.
 RETRY_SECONDS = 1.0
+#: After this long a unit is tried again whose output is being removed: whoever removes it may have
+#: died, and then it stays so for a minute.
+GOING_AGAIN_SECONDS = 5.0
 #: Exit status of a process that lost its claim, stopped making progress, or was not done in time
 #: with a unit that had to stop.
 EXIT_FENCED, EXIT_STALLED, EXIT_LATE = 70, 71, 72
@@ -321,7 +324,7 @@ class Worker:
             )
         except OutputGoing as error:  # removed with a record that had it too: made again
             logger.warning("output.going", error=str(error))
-            self.store.give_back(claim)
+            self.store.give_back(claim, after_seconds=GOING_AGAIN_SECONDS)
             return "given back"
         fault("unit.recorded", claim.unit_id, redis=self.store.redis)
         for lane, count in rings.items():

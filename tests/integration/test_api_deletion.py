@@ -12,14 +12,14 @@ import pytest
 
 from app import deleting
 from tests.serving import wait_until
-from tests.store_calls import at_once, next_millisecond, submit, worker_of
+from tests.store_calls import at_once, claim, next_millisecond, submit, worker_of
 from workers import deletion, fault_points, sharing
 from workers.deletion import deleted_ids, finish_deletions
 from workers.fault_points import InjectedFault, read_faults
 from workers.jobs import JobError, Kind, Lane, Status
 from workers.outcomes import RESULT, write_end
 from workers.recovery import recover
-from workers.store import OutputGoing
+from workers.store import OutputGoing, Store
 
 
 @pytest.fixture
@@ -215,6 +215,24 @@ def test_a_unit_is_not_completed_with_a_result_that_was_removed(api, job_id, mon
 
     assert (result.name in api.store.outputs(other).values()) == result.exists()
     assert result.exists() == (moment == "before")
+
+
+def test_a_unit_that_was_refused_is_not_tried_again_at_once(api):
+    """Who removes its output may have died: until that is over each try would be refused."""
+    store = Store(api.store.redis)
+    api.new_job()
+    store.going(["debias-x"], seconds=60)
+    worker = worker_of(store, api.settings, Lane.METHOD)
+    finished = SimpleNamespace(output="debias-x", done=1, plan=(), facts={}, reused=True)
+    held = claim(store)
+
+    assert worker._completed(held, finished=finished) == "given back"
+
+    assert claim(store) is None
+    assert store.waiting(Lane.METHOD) == 0
+    store.redis.zadd("ccd:delayed:method", {held.unit_id: 0})  # as if it were due
+    assert (again := claim(store)).unit_id == held.unit_id
+    assert again.attempt == 1
 
 
 def test_a_unit_that_was_refused_is_done_again(api, job_id):

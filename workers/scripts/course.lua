@@ -77,6 +77,12 @@ local function unclaim(unit)
   redis.call('HSET', unit_key(unit), 'done', 0)
 end
 
+-- Nobody finds a unit before it is due.
+local function delay(unit, lane, due)
+  redis.call('ZADD', delayed_key(lane), due, unit)
+  redis.call('HSET', unit_key(unit), 'state', 'delayed')
+end
+
 local function close_unit(unit, id)
   local lane = let_go(unit)
   dequeue(unit, id, lane)

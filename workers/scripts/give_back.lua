@@ -1,5 +1,6 @@
--- ARGV: unit nonce. The record's status afterwards; false: stale. No attempt is counted.
-local unit, nonce = unpack(ARGV, 2, 3)
+-- ARGV: unit nonce after_ms. The record's status afterwards; false: stale. No attempt is counted.
+-- The unit can be claimed again after so long.
+local unit, nonce, after_ms = unpack(ARGV, 2, 4)
 local id = owner(unit, nonce)
 if not id then return false end
 if read(id, 'status') == 'cancelling' then
@@ -11,7 +12,12 @@ else
   note_unit(id, unit, 'info', 'unit.given_back', {})
   unclaim(unit)
   redis.call('SMOVE', running_key(id), open_key(id), unit)
-  requeue(unit, id, redis.call('HGET', unit_key(unit), 'lane'))
+  local lane = redis.call('HGET', unit_key(unit), 'lane')
+  if tonumber(after_ms) > 0 then
+    delay(unit, lane, math.min(NOW + after_ms, LAST_DUE))
+  else
+    requeue(unit, id, lane)
+  end
 end
 measure(id)
 touch(id)

@@ -19,8 +19,7 @@ else
   local lane = redis.call('HGET', unit_key(unit), 'lane')
   unclaim(unit)
   redis.call('SMOVE', running_key(id), open_key(id), unit)
-  redis.call('ZADD', delayed_key(lane), due, unit)
-  redis.call('HSET', unit_key(unit), 'state', 'delayed')
+  delay(unit, lane, due)
 end
 measure(id)
 touch(id)
