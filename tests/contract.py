@@ -22,7 +22,7 @@ CHOOSY = [
     *("delete_dataset", "delete_job", "delete_prediction", "delete_evaluation", "delete_export"),
     *("get_artifact", "get_export_file", "get_student_weights", "get_report", "get_job_health"),
     *("create_dataset", "create_job", "create_prediction", "create_evaluation", "create_export"),
-    *("change_thresholds", "create_key", "retry_job"),
+    *("cancel_job", "change_thresholds", "create_key", "retry_job"),
 ]
 #: Not part of a story: it might end the key that all calls are made with.
 ALONE = ["revoke_key", "rotate_key"]
