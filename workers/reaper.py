@@ -89,7 +89,11 @@ class Reaper:
 
     def _requeue_lost(self) -> None:
         now = self._clock()
-        expired = self._store.expired()
+        try:
+            expired = self._store.expired()
+        except RedisError:
+            self._expired_since.clear()  # after the outage the workers come first
+            raise
         self._expired_since = {claim: self._expired_since.get(claim, now) for claim in expired}
         for (unit, nonce), since in self._expired_since.items():
             if since < now and now - since >= self.grace_seconds:

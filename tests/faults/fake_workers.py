@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.faults.ground import Ground, Hand, content_of, output_of
-from tests.faults.loose_store import ATTEMPTS
+from tests.faults.loose_store import ATTEMPTS, LineBroken
 from workers.jobs import Claim, JobError, Lane, Phase, Status
 from workers.outcomes import ending_of, try_write_end, write_success
 from workers.store import IllegalMove, Renewal, StaleClaim
@@ -113,12 +113,17 @@ class FakeWorkers(Ground):
         hand = self.random.choice(self.hands)
         if hand.claim is None:
             return
-        if self.store.renew(hand.claim, done=0) is Renewal.OK:
-            outputs = self.store.outputs(hand.claim.record.id)
-            record = hand.claim.record
-            try_write_end(self.folder, record, outputs, status=Status.FAILED, error=BROKEN)
-        self._write(hand.claim, lambda: self.store.fail(hand.claim, BROKEN))
+        try:
+            self._fail(hand.claim)
+        except LineBroken:  # it insists
+            self._fail(hand.claim)
         hand.forget()
+
+    def _fail(self, claim: Claim) -> None:
+        if self.store.renew(claim, done=0) is Renewal.OK:
+            outputs = self.store.outputs(claim.record.id)
+            try_write_end(self.folder, claim.record, outputs, status=Status.FAILED, error=BROKEN)
+        self._write(claim, lambda: self.store.fail(claim, BROKEN))
 
     def _give_back(self) -> None:
         hand = self.random.choice(self.hands)
@@ -143,7 +148,7 @@ class FakeWorkers(Ground):
             "fail": lambda: self._write(claim, lambda: self.store.fail(claim, BROKEN)),
             "give_back": lambda: self._write(claim, lambda: self.store.give_back(claim)),
             "renew": lambda: self._renew_late(claim),
-            "requeue": lambda: self.store.requeue(claim.unit_id, claim.nonce),
+            "requeue": lambda: self._requeue(claim),
         }
         name = self.random.choice(list(calls))
         self.log.append(name)
@@ -155,6 +160,12 @@ class FakeWorkers(Ground):
             self._try_to_complete(claim)
         else:
             self._write(claim, lambda: self.store.complete(claim, output="stale", done=1))
+
+    def _requeue(self, claim: Claim) -> None:
+        """A reaper that has looked long ago."""
+        is_lost = (claim.unit_id, claim.nonce) in self.store.expired()
+        taken = self.store.requeue(claim.unit_id, claim.nonce) is not None
+        assert taken == is_lost, f"the lease of {claim.unit_id} was {'' if is_lost else 'not '}over"
 
     def _renew_late(self, claim: Claim) -> None:
         is_live = claim.nonce in self.store.live_nonces()

@@ -23,8 +23,10 @@ class LooseStore(Store):
 
     def __init__(self, client: redis.Redis, **settings: float) -> None:
         super().__init__(client, max_attempts=ATTEMPTS, lease_seconds=LEASE, **settings)
-        #: "before" or "after": the next call never arrives, or it does and its answer is lost.
+        #: "before" or "after": a call never arrives, or it does and its answer is lost.
         self.breaks: str | None = None
+        #: How many calls are answered before that one.
+        self.answered = 0
         texts = read_scripts()
         assert all(text.count(SYSTEM_CLOCK) == 1 for text in texts.values())
         self._scripts = {
@@ -36,10 +38,17 @@ class LooseStore(Store):
         self.redis.set("test:clock", round(seconds * 1000))
 
     def _run(self, script, *args):
-        breaks, self.breaks = self.breaks, None
+        breaks = self._break_now() if self.breaks else None
         if breaks == "before":
             raise LineBroken("the line broke before the call")
         answer = super()._run(script, *args)
         if breaks == "after":
             raise LineBroken("the line broke before the answer")
         return answer
+
+    def _break_now(self) -> str | None:
+        if self.answered:
+            self.answered -= 1
+            return None
+        breaks, self.breaks = self.breaks, None
+        return breaks

@@ -137,6 +137,7 @@ class Schedule(FakeWorkers, Invariants):
 
     def _break_the_line(self) -> None:
         self.store.breaks = self.random.choice(["before", "after"])
+        self.store.answered = self.random.choice([0, 0, 1, 2])
 
     def _wait(self) -> None:
         self._pass(self.random.choice([1, 5, LEASE / 2, LEASE, 2 * LEASE, 300]))

@@ -63,7 +63,10 @@ BUGS = (
         "workers/scripts/requeue.lua",
         "if not id or not has_ended(unit) then return false end",
         "if not id then return false end",
-        (f"{CLAIMS}test_a_lease_that_runs_is_not_taken",),
+        (
+            f"{CLAIMS}test_a_lease_that_runs_is_not_taken",
+            f"{SCHEDULES}test_fifty_schedules_break_no_invariant",
+        ),
     ),
     Bug(
         "a refused nonce is not minded",

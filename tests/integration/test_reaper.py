@@ -128,6 +128,29 @@ def test_a_first_look_never_takes_anything(store, reaper, clock):
     assert store.live_nonces() == {lost.nonce}
 
 
+def test_what_was_seen_before_an_outage_has_the_time_of_grace_again(
+    store, reaper, clock, monkeypatch
+):
+    def unheard():
+        raise redis.ConnectionError("away")
+
+    submit(store)
+    lost = claim(store)
+    store.release("w")
+    reaper.run_once()
+    with monkeypatch.context() as outage:
+        outage.setattr(store, "expired", unheard)
+        with pytest.raises(redis.ConnectionError):
+            reaper.run_once()
+    clock.now += reaper.grace_seconds
+    reaper.run_once()
+    assert store.live_nonces() == {lost.nonce}
+    clock.now += reaper.grace_seconds
+    reaper.run_once()
+
+    assert store.live_nonces() == set()
+
+
 def test_a_short_lease_has_a_short_time_of_grace(store, heard):
     settings = Settings(lease_seconds=2, heartbeat_seconds=0.5)
 
