@@ -162,7 +162,7 @@ class FakeWorkers(Ground):
             self._write(claim, lambda: self.store.complete(claim, output="stale", done=1))
 
     def _requeue(self, claim: Claim) -> None:
-        """A reaper that has looked long ago."""
+        """By a reaper that may have looked long ago."""
         is_lost = (claim.unit_id, claim.nonce) in self.store.expired()
         taken = self.store.requeue(claim.unit_id, claim.nonce) is not None
         assert taken == is_lost, f"the lease of {claim.unit_id} was {'' if is_lost else 'not '}over"

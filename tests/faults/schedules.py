@@ -149,7 +149,10 @@ class Schedule(FakeWorkers, Invariants):
             self._pass(self.random.choice([0, 1, 15]))
 
     def _reap_twice_at_once(self) -> None:
-        """Both have looked before either acts."""
+        """Both have looked before either acts, and a third one looked long ago."""
+        held = [hand.claim for hand in self.hands if hand.claim]
+        if held:
+            self._requeue(self.random.choice(held))
         lost = self.store.expired() * 2
         self.random.shuffle(lost)
         taken = [claim for claim in lost if self.store.requeue(*claim) is not None]
