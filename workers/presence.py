@@ -1,8 +1,12 @@
-"""A worker's place among the workers: a thread of its process that says what it is and does."""
+"""A worker's place among the workers: a thread of its process that says what it is and does.
+
+And a thread of its main process that listens whether it still does.
+"""
 
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import structlog
@@ -17,6 +21,9 @@ from workers.worker import Worker
 
 logger = structlog.get_logger()
 
+#: However short a lease is, a process may be without a word for so long, in seconds: it loads what
+#: it needs from a cold disk, or a busy machine does not let it.
+SILENCE_SECONDS = 30.0
 #: How often the device is asked for its memory, in seconds.
 DEVICE_SECONDS = 15.0
 
@@ -92,3 +99,46 @@ class Presence:
         if self._device is None or now - self._device[0] > DEVICE_SECONDS:
             self._device = (now, find_device(self._wanted))
         return self._device[1]
+
+
+class Watch:
+    """Kills a worker's process that has been silent for two leases while Redis answers.
+
+    Whatever holds the interpreter's lock for so long, or stops the process, ends by no thread of
+    its own: its unit is another's by then, but it keeps its memory and its GPU, and hears no bell.
+
+    Args:
+        registry: where its presence speaks.
+        name: of the worker.
+        lease_seconds: so long the registry remembers what it heard.
+        kill: kills it; whoever started it starts another.
+    """
+
+    def __init__(
+        self, registry: Registry, name: str, lease_seconds: float, kill: Callable[[], None]
+    ) -> None:
+        self._registry, self._name, self._kill = registry, name, kill
+        self._pause = lease_seconds / 10  # the registry remembers for a lease
+        # After so much longer.
+        self._patience = max(lease_seconds, SILENCE_SECONDS)
+        self._was_heard = False
+        self._silent_since: float | None = None
+
+    def run(self) -> None:
+        """Listen until the process ends."""
+        while True:
+            time.sleep(self._pause)
+            with suppress(RedisError):
+                self.look(time.monotonic())
+
+    def look(self, now: float) -> None:
+        """Once; one that was never heard may still be coming up."""
+        since, self._silent_since = self._silent_since, None  # where Redis does not answer too
+        if self._registry.has_heard(self._name):
+            self._was_heard = True
+        elif self._was_heard:
+            self._silent_since = now if since is None else since
+            if now - self._silent_since >= self._patience:
+                logger.error("worker.silent", worker=self._name)
+                self._was_heard = False
+                self._kill()

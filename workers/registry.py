@@ -105,6 +105,10 @@ class Registry:
             pipeline.delete(_key(name))
             pipeline.execute()
 
+    def has_heard(self, name: str) -> bool:
+        """Whether a worker said within a lease that it lives."""
+        return bool(self._store.redis.exists(_key(name)))
+
     def list(self) -> list[WorkerEntry]:
         """Those that are there, by lane and name."""
         names = sorted(cast("set[str]", self._store.redis.smembers(WORKERS)))

@@ -5,9 +5,13 @@ The message carries nothing; the record in Redis says what there is to do.
 
 import logging
 import os
+import signal
 import tempfile
+import threading
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 from celery.signals import (
@@ -28,7 +32,7 @@ from workers.files import DataFolder
 from workers.job_log import keep_log
 from workers.jobs import Lane
 from workers.outcomes import ended, keep_end
-from workers.presence import Presence
+from workers.presence import Presence, Watch
 from workers.queue import TASK_NAME, make_celery, ring
 from workers.reaper import Reaper
 from workers.registry import Registry, place, worker_name
@@ -80,6 +84,19 @@ def _start_reaper(**_: object) -> None:
         ended=partial(ended, folder),
     )
     _reaper.start()
+
+
+@worker_ready.connect
+def _watch_over_child(sender: Any, **_: object) -> None:
+    def kill() -> None:
+        for pid in sender.pool.info["processes"]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)  # the pool starts another
+
+    registry = Registry(open_store(settings))
+    name = worker_name(Lane(os.environ["CCD_LANE"]), os.getpid())
+    watch = Watch(registry, name, settings.lease_seconds, kill)
+    threading.Thread(target=watch.run, name="watch", daemon=True).start()
 
 
 @worker_shutdown.connect

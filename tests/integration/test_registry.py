@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 import redis
@@ -12,7 +13,7 @@ from tests.store_calls import CHECK, SHARDS, STANDING, claim, submit, worker_of
 from workers import registry as registry_module
 from workers.devices import Device
 from workers.jobs import Lane, Status
-from workers.presence import Presence
+from workers.presence import Presence, Watch
 from workers.reaper import Reaper
 from workers.registry import Registry, place, worker_name
 from workers.settings import Settings
@@ -242,3 +243,67 @@ def test_a_phase_that_opens_is_rung_for_once_a_worker(store, registry, worker, t
     worker._completed(claim(store), finished=Finished("", 1))
 
     assert rung == [(Lane.METHOD, bells)]
+
+
+@pytest.fixture
+def kills():
+    return []
+
+
+@pytest.fixture
+def watch(registry, kills):
+    """Over a worker that was heard once."""
+    watch = Watch(registry, STANDING.name, 60, lambda: kills.append("killed"))
+    registry.announce(STANDING)
+    watch.look(0)
+    return watch
+
+
+def test_a_worker_that_is_silent_for_a_lease_more_is_killed_once(watch, registry, kills):
+    registry.forget(STANDING.name)
+
+    for now in (100, 159):
+        watch.look(now)
+    assert kills == []
+    for now in (160, 161, 300):
+        watch.look(now)
+
+    assert kills == ["killed"]
+
+
+def test_a_worker_that_speaks_again_is_not_killed(watch, registry, kills):
+    registry.forget(STANDING.name)
+    watch.look(100)
+    registry.announce(STANDING)
+    watch.look(150)
+    registry.forget(STANDING.name)
+
+    for now in (200, 259):
+        watch.look(now)
+
+    assert kills == []
+
+
+def test_a_worker_is_not_blamed_for_a_redis_that_does_not_answer(
+    watch, registry, kills, monkeypatch
+):
+    registry.forget(STANDING.name)
+    watch.look(100)
+    with monkeypatch.context() as away:
+        away.setattr(registry, "has_heard", Mock(side_effect=redis.ConnectionError))
+        with pytest.raises(redis.ConnectionError):
+            watch.look(150)
+
+    for now in (160, 219):
+        watch.look(now)
+
+    assert kills == []
+
+
+def test_a_worker_that_was_never_heard_may_come_up(registry, kills):
+    watch = Watch(registry, STANDING.name, 60, lambda: kills.append("killed"))
+
+    for now in (0, 1000):
+        watch.look(now)
+
+    assert kills == []

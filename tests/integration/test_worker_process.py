@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.serving import ROOT, survivors, wait_until
 from tests.store_calls import STANDING
-from workers.jobs import Lane
+from workers.jobs import Lane, Status
 from workers.registry import Registry, worker_name
 from workers.stats import read_stats
 
@@ -145,6 +145,23 @@ def test_a_drained_worker_ends_though_its_unit_does_not_listen(api, environment,
     attempts = read_stats(api.store).attempts
     assert attempts == {("register", "given_back"): 1}
     assert api.store.get(dataset_id).error is None
+
+
+@pytest.mark.long
+def test_a_child_that_says_nothing_any_more_is_killed_and_another_goes_on(
+    api, environment, tmp_path
+):
+    """As one whose interpreter's lock is never let go: all its threads stand still."""
+    environment |= {"CCD_BACKOFF_SECONDS": "0.1", "CCD_FAULTS": "unit.started=stop"}
+    worker = WorkerProcess(environment, tmp_path / "worker.txt")
+    try:
+        dataset_id, _ = register(api, "silent")
+
+        wait_until(lambda: api.store.get(dataset_id).status is Status.SUCCEEDED, seconds=240)
+    finally:
+        worker.end()
+
+    assert worker.log.read_text().count("worker.silent") == 1
 
 
 def test_a_worker_that_was_killed_disappears_after_a_lease(api, worker):
