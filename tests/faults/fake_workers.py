@@ -8,8 +8,8 @@ from pathlib import Path
 from tests.faults.ground import Ground, Hand, content_of, output_of
 from tests.faults.loose_store import ATTEMPTS, LineBroken
 from workers.jobs import Claim, JobError, Lane, Phase, Status
-from workers.outcomes import ending_of, try_write_end, write_success
-from workers.store import IllegalMove, Renewal, StaleClaim
+from workers.outcomes import ended, ending_of, is_called_off, try_write_end, write_success
+from workers.store import IllegalMove, RecordNotFound, Renewal, StaleClaim
 
 PLAN = [
     Phase("embed", Lane.METHOD, units=2),
@@ -44,7 +44,7 @@ class FakeWorkers(Ground):
             hand.forget()
             return
         # What has succeeded on disk is not failed: it gets another attempt, to repeat its end.
-        assert claim.attempt <= ATTEMPTS or self._end_on_disk(claim.record.id) is Status.SUCCEEDED
+        assert claim.attempt <= ATTEMPTS or ended(self.folder, claim.record) is Status.SUCCEEDED
         before = self.units.setdefault(claim.nonce, claim.unit_id)
         assert before == claim.unit_id, "the same nonce got another unit"
         hand.claim, hand.nonce, hand.has_published = claim, None, False
@@ -55,12 +55,7 @@ class FakeWorkers(Ground):
         if ending is None or ending.status is Status.SUCCEEDED:
             return False
         claim = hand.claim
-        if ending.status is Status.FAILED:
-            self._write(claim, lambda: self.store.fail(claim, ending.error))
-        else:
-            with suppress(IllegalMove):
-                self.store.cancel(claim.record.id)
-            self._write(claim, lambda: self.store.stopped(claim))
+        self._record(claim, lambda: self.store.fail(claim, ending.error))
         hand.forget()
         return True
 
@@ -93,7 +88,7 @@ class FakeWorkers(Ground):
         if claim.phase in {"register", "export"}:  # the last unit tells the disk first
             outputs = {**self.store.outputs(claim.record.id), (claim.phase, claim.unit): output}
             write_success(self.folder, claim.record, outputs, facts={}, done=1)
-        self._write(claim, lambda: self.store.complete(claim, output=output, done=1, plan=plan))
+        self._record(claim, lambda: self.store.complete(claim, output=output, done=1, plan=plan))
 
     def _beat(self) -> None:
         hand = self.random.choice(self.hands)
@@ -123,12 +118,12 @@ class FakeWorkers(Ground):
         if self.store.renew(claim, done=0) is Renewal.OK:
             outputs = self.store.outputs(claim.record.id)
             try_write_end(self.folder, claim.record, outputs, status=Status.FAILED, error=BROKEN)
-        self._write(claim, lambda: self.store.fail(claim, BROKEN))
+        self._record(claim, lambda: self.store.fail(claim, BROKEN))
 
     def _give_back(self) -> None:
         hand = self.random.choice(self.hands)
         if hand.claim is not None:
-            self._write(hand.claim, partial(self.store.give_back, hand.claim))
+            self._record(hand.claim, partial(self.store.give_back, hand.claim))
             hand.forget()
 
     def _kill(self, hand: Hand | None = None) -> None:
@@ -145,8 +140,8 @@ class FakeWorkers(Ground):
         claim = self.random.choice(self.zombies)
         calls = {
             "complete": lambda: self._complete_late(claim),
-            "fail": lambda: self._write(claim, lambda: self.store.fail(claim, BROKEN)),
-            "give_back": lambda: self._write(claim, lambda: self.store.give_back(claim)),
+            "fail": lambda: self._record(claim, lambda: self.store.fail(claim, BROKEN)),
+            "give_back": lambda: self._record(claim, lambda: self.store.give_back(claim)),
             "renew": lambda: self._renew_late(claim),
             "requeue": lambda: self._requeue(claim),
         }
@@ -170,6 +165,14 @@ class FakeWorkers(Ground):
     def _renew_late(self, claim: Claim) -> None:
         is_live = claim.nonce in self.store.live_nonces()
         assert (self.store.renew(claim, done=0) is not Renewal.FENCED) == is_live
+
+    def _record(self, claim: Claim, call: Callable[[], object]) -> None:
+        """How a unit ended, unless it is called off: that goes before."""
+        if is_called_off(self.folder, claim.record):
+            with suppress(IllegalMove, RecordNotFound):
+                self.store.cancel(claim.record.id)
+            call = partial(self.store.stopped, claim)
+        self._write(claim, call)
 
     def _write(self, claim: Claim, call: Callable[[], object]) -> None:
         """Taken if the nonce is in force; else refused by name, and nothing changes."""

@@ -183,12 +183,16 @@ class Schedule(FakeWorkers, Invariants):
             if seen.status.is_final and self._end_on_disk(id) is seen.status
         }
         for hand in self.hands:
-            self._kill(hand)
+            if self.random.random() < 0.5:  # else it is on another host, and lives on
+                self._kill(hand)
         cut()
         self.store.set_clock(self.now)
         recover(self.store, self.folder, apply=True)
         self.seen = {id: Seen(is_accepted=seen.is_accepted) for id, seen in self.seen.items()}
         self._check()
+        for _ in range(2 * len(self.hands)):
+            self._go_on()
+            self._check()
 
     # ------------------------------------------------------------------ the end
 
