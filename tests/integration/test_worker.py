@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -644,8 +645,11 @@ def test_a_cancelled_job_stops_within_a_batch_and_publishes_nothing_more(
                 return
             service.store.cancel(job_id)
             batches.append(done)
-            while True:  # the flag arrives with the next heartbeat
+            given_up_at = time.monotonic() + service.settings.stop_seconds / 2
+            while time.monotonic() < given_up_at:  # the flag arrives with the next heartbeat
                 on_batch(done)
+            batches.append(-1)  # nothing arrived
+            raise AssertionError
 
         return run_unit(claim, outputs, bench, cancel_and_wait)
 
