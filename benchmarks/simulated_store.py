@@ -55,10 +55,11 @@ class SimulatedStore(Store):
         """Look at what Redis has timed since the last look."""
         names = {script.sha: name for name, script in self._scripts.items()}
         for call in self.redis.slowlog_get(3 * TIMED_CALLS):
-            command, sha = call["command"].split(maxsplit=2)[:2]
+            command, *words = call["command"].split(maxsplit=2)
             if command == b"EVALSHA":
-                self.times_seen[names[sha.decode()]].append(call["duration"])
-                self._untimed[names[sha.decode()]] -= 1
+                name = names[words[0].decode()]
+                self.times_seen[name].append(call["duration"])
+                self._untimed[name] -= 1
         self.redis.slowlog_reset()
         for name, calls in self._untimed.items():
             self.times_seen[name] += [LEAST_NOTED] * calls
