@@ -15,9 +15,9 @@ from app.errors import Problem, problem_response
 GRACE_SECONDS = 4
 #: Target and headers of a request together; nothing that this service has use for comes near.
 MAX_HEAD_BYTES = 1 << 16
-#: New objects after which the young ones are looked through. With Python's 700 most of what an
-#: answer needs for a moment grew old, and with a thousand streams open each look at the old ones
-#: held every call up for 200 ms, once in 15 events.
+#: New objects after which the garbage collector looks through the young ones. With Python's 700
+#: much of what an answer needs for a moment counts as old soon, and each look through the old ones,
+#: of which a thousand streams have many, holds every call up.
 YOUNG_OBJECTS = 20_000
 
 
